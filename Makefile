@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What a person types. The kernel build reads Kbuild instead.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+FLAVOURS := rust c rust-debug c-debug rust-small
+FLAVOUR ?= c
+SELFTESTS := build/selftests/x86_64-unknown-linux-gnu/release
+
+ifeq ($(filter $(FLAVOUR),$(FLAVOURS)),)
+$(error unknown FLAVOUR '$(FLAVOUR)', one of: $(FLAVOURS))
+endif
+# Variables that a command reads from its environment.
+export KERNEL_SRC UFFD_CACHE JOBS
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@echo 'usage: make TARGET [FLAVOUR=$(FLAVOUR)]   flavours: $(FLAVOURS)'
+	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) |
+		sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+	@echo 'variables: KERNEL_SRC=tree-or-tarball  UFFD_CACHE=folder  JOBS=n  ARGS="more arguments"'
+
+.PHONY: setup
+setup: ## install packages and bindgen
+	@qemu/setup
+
+.PHONY: kernel
+kernel: setup ## build the kernel of FLAVOUR
+	@qemu/kernel build $(FLAVOUR)
+
+.PHONY: programs
+programs: setup ## build the guest's programs
+	@qemu/programs
+
+.PHONY: demo
+demo: kernel programs ## build, boot, and watch page faults handled by a thread
+	@qemu/run --flavour $(FLAVOUR) --exec $(SELFTESTS)/uffd-demo $(ARGS)
+
+.PHONY: check
+check: setup ## every test that fits into an hour
+	@qemu/check $(ARGS)
+
+.PHONY: check-long
+check-long: setup ## check, and what takes longer
+	@qemu/check --long $(ARGS)
+
+.PHONY: test
+test: kernel programs ## the guest suite on FLAVOUR, for example ARGS="--filter copy"
+	@qemu/run --flavour $(FLAVOUR) $(ARGS)
+
+.PHONY: shell
+shell: kernel programs ## a shell in a guest of FLAVOUR
+	@qemu/run --flavour $(FLAVOUR) --shell $(ARGS)
+
+.PHONY: clippy
+clippy: kernel ## lint the crate with the kernel's flags
+	@qemu/kernel clippy $(FLAVOUR)
+
+.PHONY: clean
+clean: ## remove build/, keep the cache of downloads
+	@rm -rf build

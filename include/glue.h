@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Functions that cross between rust/glue.c and the crate.
+ */
+#ifndef UFFD_RUST_GLUE_H
+#define UFFD_RUST_GLUE_H
+
+/* Crate: the body of userfaultfd(2). */
+long uffd_rs_syscall(int flags);
+
+#endif /* UFFD_RUST_GLUE_H */

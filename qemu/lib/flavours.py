@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The flavours of the kernel, and their configuration."""
+
+import re
+from dataclasses import dataclass
+
+from common import BUILD, ROOT, die
+
+CONFIG = ROOT / "qemu" / "config"
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """`folder`: flavours that share it differ in few options, so switching rebuilds little.
+    `objects`: what a build from nothing makes, for the progress line."""
+
+    name: str
+    folder: str
+    fragments: tuple
+    objects: int
+    about: str
+
+    @property
+    def out(self):
+        return BUILD / "kernel" / self.name
+
+    @property
+    def obj(self):
+        return BUILD / "obj" / self.folder
+
+
+FLAVOURS = {
+    f.name: f
+    for f in (
+        Flavour("rust", "release", ("base", "rust"), 1900, "Rust, helpers inlined, no debug checks"),
+        Flavour("c", "release", ("base", "c"), 1900, "the same configuration with the C implementation"),
+        Flavour("rust-debug", "debug", ("base", "debug", "rust", "debug-rust"), 2000,
+                "Rust with KASAN, lockdep, SLUB poison, fault injection, KUnit"),
+        Flavour("c-debug", "debug", ("base", "debug", "c"), 2000, "C with the same debug options"),
+        Flavour("rust-small", "small", ("small", "rust"), 1400,
+                "Rust without SMP, THP, hugetlb, swap, memcg, per-VMA locks"),
+    )
+}
+
+
+def flavour(name):
+    """Look a flavour up; an unknown name lists the known ones."""
+    if name not in FLAVOURS:
+        die(f"unknown FLAVOUR '{name}', one of: {' '.join(FLAVOURS)}")
+    return FLAVOURS[name]
+
+
+_SET = re.compile(r"^(CONFIG_\w+)=(.*)$")
+_UNSET = re.compile(r"^# (CONFIG_\w+) is not set$")
+
+
+def parse(text):
+    """{option: value}, "n" for one that is not set."""
+    found = {}
+    for line in text.splitlines():
+        if m := _SET.match(line):
+            found[m[1]] = m[2]
+        elif m := _UNSET.match(line):
+            found[m[1]] = "n"
+    return found
+
+
+def requested(fl):
+    """The options a flavour asks for; later fragments win."""
+    options = {}
+    for name in fl.fragments:
+        options.update(parse((CONFIG / f"{name}.config").read_text()))
+    return options
+
+
+def dropped(wanted, final):
+    """What the final .config does not grant, as readable strings."""
+    return [
+        f"{option}={value} (is {final.get(option, 'n')})"
+        for option, value in sorted(wanted.items())
+        if final.get(option, "n") != value
+    ]

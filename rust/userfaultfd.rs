@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! userfaultfd: page faults handled by user space.
+//!
+//! Layers, each calling only downwards:
+//!
+//! - [`seam`] the C names the rest of mm calls,
+//! - `uffd` the subsystem,
+//! - `abstractions` safe wrappers of kernel facilities, and `pure`, decisions on plain values.
+
+#![no_std]
+
+mod seam;
