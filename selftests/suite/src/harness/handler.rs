@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A thread that answers faults.
+
+use nix::errno::Errno;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::eventfd::EventFd;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use uffd::{Event, Uffd};
+
+/// Reads every message of a non-blocking descriptor and hands it to a function, until stopped.
+#[derive(Debug)]
+pub struct Handler {
+    stop: Arc<EventFd>,
+    thread: JoinHandle<Vec<Event>>,
+}
+
+impl Handler {
+    /// Starts the thread.
+    pub fn spawn(
+        uffd: Arc<Uffd>,
+        mut answer: impl FnMut(&Uffd, Event) + Send + 'static,
+    ) -> Handler {
+        let stop = Arc::new(EventFd::new().expect("eventfd"));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut seen = Vec::new();
+            loop {
+                let mut fds = [
+                    PollFd::new(uffd.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
+                ];
+                poll(&mut fds, PollTimeout::NONE).expect("poll");
+                match uffd.read_event() {
+                    Ok(event) => {
+                        answer(&uffd, event);
+                        seen.push(event);
+                    }
+                    // Woken by another answer before it was read, or told to stop.
+                    Err(Errno::EAGAIN) if fds[1].any() == Some(true) => return seen,
+                    Err(Errno::EAGAIN) => {}
+                    Err(errno) => panic!("read: {errno}"),
+                }
+            }
+        });
+        Handler { stop, thread }
+    }
+
+    /// Answers what is there, ends the thread and returns every event it saw.
+    pub fn stop(self) -> Vec<Event> {
+        self.stop.write(1).expect("eventfd");
+        self.thread.join().expect("handler")
+    }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Memory to take faults in.
+
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+/// Size of a page; the suite is for x86-64.
+pub const PAGE: u64 = 4096;
+/// Size of a huge page of hugetlbfs.
+pub const HUGE_PAGE: u64 = 2 << 20;
+
+/// A mapping that goes away with the value. Nothing but the accessors below may touch it.
+#[derive(Debug)]
+pub struct Mapping {
+    start: u64,
+    len: u64,
+}
+
+impl Mapping {
+    /// mmap(2) with everything given, at an address of the kernel's choice.
+    pub fn new(
+        len: u64,
+        prot: i32,
+        flags: i32,
+        file: Option<BorrowedFd>,
+        offset: u64,
+    ) -> Result<Mapping, Errno> {
+        let fd = file.map_or(-1, |fd| fd.as_raw_fd());
+        // SAFETY: without MAP_FIXED, which callers have no address for, no existing mapping changes.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                len as usize,
+                prot,
+                flags,
+                fd,
+                offset as i64,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        Ok(Mapping {
+            start: start.expose_provenance() as u64,
+            len,
+        })
+    }
+
+    /// Private anonymous memory, readable and writable, without huge pages.
+    #[track_caller]
+    pub fn anon(pages: u64) -> Mapping {
+        let mapping = Self::new(
+            pages * PAGE,
+            RW,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            None,
+            0,
+        )
+        .expect("mmap");
+        // A kernel without huge pages does not know the advice: nothing to switch off then.
+        let _ = mapping.advise(0, mapping.len, libc::MADV_NOHUGEPAGE);
+        mapping
+    }
+
+    /// Shared anonymous memory (shmem), readable and writable.
+    #[track_caller]
+    pub fn shared(pages: u64) -> Mapping {
+        Self::new(
+            pages * PAGE,
+            RW,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            None,
+            0,
+        )
+        .expect("mmap")
+    }
+
+    /// A file mapped shared, readable and writable, from its start.
+    #[track_caller]
+    pub fn file(file: BorrowedFd, pages: u64) -> Mapping {
+        Self::new(pages * PAGE, RW, libc::MAP_SHARED, Some(file), 0).expect("mmap")
+    }
+
+    /// A mapping whose last page is unmapped again, so that `len` bytes before it end at a hole.
+    /// Returns the pages that are left; the hole stays free as long as nobody else maps there.
+    #[track_caller]
+    pub fn before_hole(pages: u64) -> Mapping {
+        let mut mapping = Self::anon(pages + 1);
+        mapping.unmap(pages * PAGE, PAGE);
+        mapping.len = pages * PAGE;
+        mapping
+    }
+
+    /// First byte.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// One past the last byte.
+    pub fn end(&self) -> u64 {
+        self.start + self.len
+    }
+
+    /// Address of a page of the mapping.
+    pub fn page(&self, index: u64) -> u64 {
+        assert!(index * PAGE < self.len, "page {index} lies outside");
+        self.start + index * PAGE
+    }
+
+    /// Makes the value forget its memory, which then stays or is somebody else's to unmap.
+    pub fn leak(self) {
+        std::mem::forget(self);
+    }
+
+    /// Unmaps a part, given by its offset.
+    #[track_caller]
+    pub fn unmap(&self, offset: u64, len: u64) {
+        let address = self.pointer(offset, len);
+        // SAFETY: the range lies in this mapping, which no reference points into.
+        Errno::result(unsafe { libc::munmap(address.cast(), len as usize) }).expect("munmap");
+    }
+
+    /// madvise(2) on a part, given by its offset.
+    pub fn advise(&self, offset: u64, len: u64, advice: i32) -> Result<(), Errno> {
+        let address = self.pointer(offset, len);
+        // SAFETY: the range lies in this mapping, which no reference points into.
+        Errno::result(unsafe { libc::madvise(address.cast(), len as usize, advice) }).map(drop)
+    }
+
+    /// mprotect(2) on a part, given by its offset.
+    pub fn protect(&self, offset: u64, len: u64, prot: i32) -> Result<(), Errno> {
+        let address = self.pointer(offset, len);
+        // SAFETY: the range lies in this mapping, which no reference points into.
+        Errno::result(unsafe { libc::mprotect(address.cast(), len as usize, prot) }).map(drop)
+    }
+
+    /// Reads a byte, which may fault.
+    pub fn read(&self, offset: u64) -> u8 {
+        // SAFETY: the address lies in this mapping; what tests do to it is their subject.
+        unsafe { self.pointer(offset, 1).read_volatile() }
+    }
+
+    /// Writes a byte, which may fault.
+    pub fn write(&self, offset: u64, value: u8) {
+        // SAFETY: the address lies in this mapping, which no reference points into.
+        unsafe { self.pointer(offset, 1).write_volatile(value) }
+    }
+
+    /// Writes a byte to each address of a part.
+    pub fn fill(&self, offset: u64, len: u64, value: u8) {
+        (offset..offset + len).for_each(|at| self.write(at, value));
+    }
+
+    /// Writes bytes from an offset on.
+    pub fn write_bytes(&self, offset: u64, bytes: &[u8]) {
+        bytes
+            .iter()
+            .zip(offset..)
+            .for_each(|(&byte, at)| self.write(at, byte));
+    }
+
+    /// Reads bytes from an offset on.
+    pub fn read_bytes(&self, offset: u64, len: u64) -> Vec<u8> {
+        (offset..offset + len).map(|at| self.read(at)).collect()
+    }
+
+    fn pointer(&self, offset: u64, len: u64) -> *mut u8 {
+        assert!(offset + len <= self.len, "offset {offset} lies outside");
+        ptr::with_exposed_provenance_mut((self.start + offset) as usize)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let address: *mut libc::c_void = ptr::with_exposed_provenance_mut(self.start as usize);
+        // SAFETY: the mapping is ours and no reference points into it. Unmapping memory with
+        // holes is allowed, and nothing is to be done about a failure.
+        unsafe { libc::munmap(address, self.len as usize) };
+    }
+}
+
+/// Readable and writable.
+pub const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
+
+/// Reads a byte of memory that no [`Mapping`] stands for.
+///
+/// # Safety
+///
+/// The address is mapped readable.
+pub unsafe fn read_at(address: u64) -> u8 {
+    let address: *const u8 = ptr::with_exposed_provenance(address as usize);
+    // SAFETY: see above.
+    unsafe { address.read_volatile() }
+}
+
+/// A file in memory (shmem) of this many pages, all of them holes.
+#[track_caller]
+pub fn memfd(pages: u64) -> OwnedFd {
+    memfd_with(c"uffd-suite", 0, pages * PAGE)
+}
+
+/// A file in memory with flags for memfd_create(2) and a length in bytes.
+#[track_caller]
+pub fn memfd_with(name: &CStr, flags: u32, len: u64) -> OwnedFd {
+    use nix::sys::memfd::{memfd_create, MFdFlags};
+    let flags = MFdFlags::from_bits_retain(flags) | MFdFlags::MFD_CLOEXEC;
+    let file = memfd_create(name, flags).expect("memfd_create");
+    nix::unistd::ftruncate(&file, len as i64).expect("ftruncate");
+    file
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a test may need of the machine.
+
+use super::mem::HUGE_PAGE;
+use std::fs;
+use std::path::Path;
+use uffd::Uffd;
+
+/// Something a test needs; checked in the test's own process just before it runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// To be root.
+    Root,
+    /// This many processors.
+    Cpus(usize),
+    /// This many free huge pages of 2 MiB; root gets them from the kernel.
+    Hugetlb(u64),
+    /// Features (`UFFD_FEATURE_*`) of the kernel, as a mask.
+    Feature(u64),
+    /// A file or device that exists.
+    Path(&'static str),
+}
+
+impl Need {
+    /// Why the need is not met, if it is not.
+    pub fn missing(&self) -> Option<String> {
+        match *self {
+            Need::Root => (!nix::unistd::geteuid().is_root()).then(|| "needs root".to_owned()),
+            Need::Cpus(want) => {
+                let have = std::thread::available_parallelism().map_or(1, usize::from);
+                (have < want).then(|| format!("needs {want} processors, there are {have}"))
+            }
+            Need::Hugetlb(want) => {
+                let have = free_huge_pages(want);
+                (have < want).then(|| format!("needs {want} huge pages, there are {have}"))
+            }
+            Need::Feature(want) => {
+                let lacking = want & !kernel_features()?;
+                (lacking != 0).then(|| format!("the kernel lacks feature bits {lacking:#x}"))
+            }
+            Need::Path(path) => (!Path::new(path).exists()).then(|| format!("needs {path}")),
+        }
+    }
+}
+
+/// The features of the kernel. None if it does not say, so that the test runs and shows why.
+fn kernel_features() -> Option<u64> {
+    let uffd = Uffd::from_syscall(libc::O_CLOEXEC | uffd::abi::UFFD_USER_MODE_ONLY as i32).ok()?;
+    uffd.api(0).ok().map(|api| api.features)
+}
+
+/// Free huge pages, after an attempt to have as many as wanted.
+fn free_huge_pages(want: u64) -> u64 {
+    let folder = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", HUGE_PAGE >> 10);
+    let read = |file: &str| -> u64 {
+        let text = fs::read_to_string(format!("{folder}/{file}")).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    };
+    let free = read("free_hugepages");
+    if free < want {
+        let total = read("nr_hugepages") + want - free;
+        // Without the right to do so the count stays what it is.
+        let _ = fs::write(format!("{folder}/nr_hugepages"), total.to_string());
+    }
+    read("free_hugepages")
+}

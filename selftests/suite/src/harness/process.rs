@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Child processes of a test.
+
+use super::EXIT_PANIC;
+use nix::sys::signal::{kill, Signal};
+use nix::sys::wait::{waitpid, WaitStatus};
+use nix::unistd::{fork, ForkResult, Pid};
+
+/// A child process that runs a function of the test.
+#[derive(Debug)]
+pub struct Child(Pid);
+
+impl Child {
+    /// Forks. The child runs the function and exits with 0, or with [`EXIT_PANIC`] if an
+    /// assertion in it fails. Only the calling thread exists in the child: where other threads
+    /// may hold a lock of the allocator, the function must not allocate.
+    pub fn spawn(body: impl FnOnce()) -> Child {
+        // SAFETY: the child only runs `body`, for which the rule above is documented.
+        match unsafe { fork() }.expect("fork") {
+            ForkResult::Parent { child } => Child(child),
+            ForkResult::Child => {
+                body();
+                // SAFETY: _exit takes an integer and does not return.
+                unsafe { libc::_exit(0) }
+            }
+        }
+    }
+
+    /// Process number.
+    pub fn pid(&self) -> Pid {
+        self.0
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.0, signal).expect("kill");
+    }
+
+    /// Waits for the end and tells how it came.
+    pub fn wait(self) -> WaitStatus {
+        waitpid(self.0, None).expect("waitpid")
+    }
+
+    /// Waits for the end and fails unless the child has passed.
+    #[track_caller]
+    pub fn expect_success(self) {
+        let status = self.wait();
+        if let WaitStatus::Exited(_, EXIT_PANIC) = status {
+            panic!("an assertion in the child failed");
+        }
+        assert!(
+            matches!(status, WaitStatus::Exited(_, 0)),
+            "child ended with {status:?}"
+        );
+    }
+}

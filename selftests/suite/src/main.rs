@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Behavioural tests of userfaultfd(2). See `harness` for how to add one.
+
+mod harness;
+mod tests;
+
+use clap::Parser;
+use harness::{run, skip, Test, EXIT_PANIC};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Exit status for options that make no sense, such as a filter that matches nothing.
+const EXIT_USAGE: u8 = 2;
+
+/// Tests the running kernel's userfaultfd(2) and prints KTAP.
+///
+/// Exit status: 0 if no test failed, 1 if one did, 2 for bad options.
+#[derive(Parser)]
+#[command(name = "uffd-suite", version)]
+struct Options {
+    /// Print the names of the tests instead of running them
+    #[arg(long)]
+    list: bool,
+    /// Only the tests whose name contains this; may be given more than once
+    #[arg(long, value_name = "SUBSTR")]
+    filter: Vec<String>,
+    /// Seconds a test may take
+    #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+    /// Run one test in this process, as the suite does for each
+    #[arg(long, value_name = "NAME", hide = true, conflicts_with_all = ["list", "filter"])]
+    run_one: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let all: Vec<Test> = tests::MODULES.concat();
+    if let Some(name) = &options.run_one {
+        return run_here(&all, name);
+    }
+    let idle = |filter: &&String| !all.iter().any(|test| test.name().contains(filter.as_str()));
+    if let Some(filter) = options.filter.iter().find(idle) {
+        eprintln!("uffd-suite: no test matches the filter '{filter}'");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    let selected: Vec<Test> = all
+        .iter()
+        .filter(|test| {
+            options.filter.is_empty()
+                || options
+                    .filter
+                    .iter()
+                    .any(|filter| test.name().contains(filter))
+        })
+        .copied()
+        .collect();
+    match print(&options, &selected) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("uffd-suite: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(options: &Options, selected: &[Test]) -> io::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    if options.list {
+        for test in selected {
+            writeln!(out, "{}", test.name())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let totals = run::run_all(selected, Duration::from_secs(options.timeout), &mut out)?;
+    Ok(if totals.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs a test in this process. A panic in any thread ends the process: other threads may sleep
+/// in faults that nobody answers any more.
+fn run_here(all: &[Test], name: &str) -> ExitCode {
+    let Some(test) = all.iter().find(|test| test.name() == name) else {
+        eprintln!("uffd-suite: there is no test '{name}'");
+        return ExitCode::from(EXIT_USAGE);
+    };
+    if let Some(reason) = test.needs.iter().find_map(harness::Need::missing) {
+        skip(&reason);
+    }
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("{info}");
+        // SAFETY: _exit takes an integer and does not return.
+        unsafe { libc::_exit(EXIT_PANIC) }
+    }));
+    (test.run)();
+    ExitCode::SUCCESS
+}

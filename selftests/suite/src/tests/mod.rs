@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The tests, a module per area.
+
+use crate::harness::Test;
+
+mod fill;
+
+/// The tests of every module, in alphabetical order.
+pub const MODULES: &[&[Test]] = &[fill::TESTS];
