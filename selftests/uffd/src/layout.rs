@@ -36,6 +36,14 @@ pub struct Layout {
     pub fields: &'static [Field],
 }
 
+/// The name of a field as C writes it: without the mark of a name that is a keyword in Rust.
+pub(crate) const fn c_path(path: &'static str) -> &'static str {
+    match path.as_bytes() {
+        [b'r', b'#', ..] => path.split_at(2).1,
+        _ => path,
+    }
+}
+
 /// Defines constants and lists all of them in `CONSTANTS`.
 macro_rules! constants {
     ($( $(#[$attr:meta])* $name:ident: $ty:ty = $value:expr; )*) => {
@@ -53,7 +61,7 @@ pub(crate) use constants;
 macro_rules! field {
     ($of:ty, $ty:ty, $($path:tt)+) => {
         crate::Field {
-            path: concat!($(stringify!($path)),+),
+            path: crate::layout::c_path(concat!($(stringify!($path)),+)),
             offset: core::mem::offset_of!($of, $($path)+),
             size: size_of::<$ty>(),
         }
