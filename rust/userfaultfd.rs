@@ -5,9 +5,10 @@
 //! Layers, each calling only downwards:
 //!
 //! - [`seam`] the C names the rest of mm calls,
-//! - `uffd` the subsystem,
-//! - `abstractions` safe wrappers of kernel facilities, and `pure`, decisions on plain values.
+//! - [`uffd`] the subsystem,
+//! - [`abstractions`] safe wrappers of kernel facilities, and [`pure`], decisions on plain values.
 
-#![no_std]
-
+mod abstractions;
+mod pure;
 mod seam;
+mod uffd;

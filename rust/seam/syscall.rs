@@ -18,5 +18,5 @@ use kernel::{
 /// Always safe to call; `#[export]` requires the `unsafe`.
 #[export]
 pub(crate) unsafe extern "C" fn uffd_rs_syscall(_flags: c_int) -> c_long {
-    c_long::from(ENOSYS.to_errno())
+    ENOSYS.to_errno() as c_long
 }
