@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What `make check` runs, as data. To add a suite, add an entry to SUITES."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Callable
+
+from common import BUILD, ROOT, toolchain
+from summary import read_cargo, read_ktap, read_unittest
+
+QEMU = ROOT / "qemu"
+SELFTESTS = ROOT / "selftests"
+PURE = ROOT / "rust" / "pure"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One kind of test.
+
+    `command` takes a flavour ("" where there is none) and returns the argument list.
+    `read` turns its standard output into a Tally; None: the exit status is the only result.
+    `rows`: the command writes its own rows to the file that `rows_file` names.
+    `flavours` belong to every run, `long` only to `--long`; ("",) = not about a kernel.
+    `needs`: suites that must have passed first, for the same flavour where they have flavours.
+    A skipped test counts as a failure except in the flavours of `may_skip`.
+    """
+
+    name: str
+    about: str
+    command: Callable
+    budget: int
+    read: Callable = None
+    rows: bool = False
+    flavours: tuple = ("",)
+    long: tuple = ()
+    needs: tuple = ()
+    may_skip: tuple = ()
+    cwd: object = ROOT
+    env: dict = field(default_factory=dict)
+
+
+def rows_file(name, flavour):
+    return BUILD / "run" / "check" / f"{name}-{flavour or 'host'}.rows"
+
+
+def cargo(*args):
+    """A cargo command with the compiler the kernel is built with."""
+    return lambda flavour: [toolchain().cargo, *args]
+
+
+def environment(suite):
+    """The suite's own variables on top of a clean build environment."""
+    env = toolchain().env() if suite.env else dict(os.environ)
+    if suite.env:
+        env["RUSTC"] = toolchain().rustc
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        env.pop(name, None)
+    return {**env, **suite.env}
+
+
+_PURE = {"CARGO_TARGET_DIR": str(BUILD / "pure")}
+_LOOM = {"CARGO_TARGET_DIR": str(BUILD / "loom"), "RUSTFLAGS": "--cfg loom"}
+_GUEST = {"CARGO_TARGET_DIR": str(BUILD / "selftests")}
+
+SUITES = (
+    Suite(
+        "tools", "unit tests of the Python modules under qemu/lib",
+        lambda flavour: [sys.executable, "-B", "-m", "unittest", "discover",
+                         "-s", QEMU / "lib", "-p", "test_*.py"],
+        budget=300, read=read_unittest,
+    ),
+    Suite(
+        "pure-format", "rustfmt of rust/pure",
+        cargo("fmt", "--check"),
+        budget=60, cwd=PURE, env=_PURE,
+    ),
+    Suite(
+        "pure-lint", "clippy of rust/pure",
+        cargo("clippy", "--locked", "--all-targets", "--", "-D", "warnings"),
+        budget=600, cwd=PURE, env=_PURE,
+    ),
+    Suite(
+        "pure", "unit and property tests of rust/pure on the host",
+        cargo("test", "--locked", "--release"),
+        budget=900, read=read_cargo, cwd=PURE, env=_PURE,
+    ),
+    Suite(
+        "loom", "the wait protocol of rust/pure in all interleavings",
+        cargo("test", "--locked", "--release"),
+        budget=1200, read=read_cargo, cwd=PURE, env=_LOOM,
+    ),
+    Suite(
+        "guest-format", "rustfmt of selftests/",
+        cargo("fmt", "--all", "--check"),
+        budget=60, cwd=SELFTESTS, env=_GUEST,
+    ),
+    Suite(
+        "guest-lint", "clippy of selftests/",
+        cargo("clippy", "--locked", "--release", "--workspace", "--all-targets",
+              "--", "-D", "warnings"),
+        budget=600, cwd=SELFTESTS, env=_GUEST,
+    ),
+    Suite(
+        "bindings", "ioctl numbers and layouts of the uffd crate against the C headers",
+        cargo("test", "--locked", "--release", "-p", "uffd"),
+        budget=600, read=read_cargo, cwd=SELFTESTS, env=_GUEST,
+    ),
+    Suite(
+        "programs", "build of the guest's programs",
+        lambda flavour: [QEMU / "programs"],
+        budget=600,
+    ),
+    Suite(
+        "kernel", "build of the kernel, every requested option granted",
+        lambda flavour: [QEMU / "kernel", "build", flavour],
+        budget=2700, flavours=("rust", "c"), long=("rust-small", "rust-debug", "c-debug"),
+    ),
+    Suite(
+        "guest", "the project's own suite in the guest",
+        lambda flavour: [QEMU / "run", "--flavour", flavour],
+        budget=1200, read=read_ktap, flavours=("c",), long=("c-debug",),
+        needs=("kernel", "programs"),
+    ),
+    Suite(
+        "kselftest", "the kernel's own userfaultfd tests in the guest",
+        lambda flavour: [QEMU / "kselftest", "--flavour", flavour,
+                         "--summary", rows_file("kselftest", flavour)],
+        budget=2700, rows=True, flavours=("c",), long=("c-debug",),
+        needs=("kernel", "programs"),
+    ),
+)
