@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from common import last_lines
 
 GRACE_SECONDS = 10
+# A line about a command that is over by then would only be noise.
+SHOW_AFTER_SECONDS = 2
 
 
 @dataclass
@@ -74,12 +76,13 @@ def run(progress, command, out, budget, err=None, env=None, cwd=None):
                     break
                 except subprocess.TimeoutExpired:
                     pass
-                if time.monotonic() - start > budget:
+                seconds = time.monotonic() - start
+                if seconds > budget:
                     kill_group(proc)
-                    seconds = time.monotonic() - start
                     return Outcome(None, seconds, f"ran out of time ({budget} s)")
-                shown = last_lines(out, 1) or [""]
-                progress.update(shown[0].strip()[:60])
+                if seconds > SHOW_AFTER_SECONDS:
+                    shown = last_lines(out, 1) or [""]
+                    progress.update(shown[0].strip()[:60])
         except BaseException:
             kill_group(proc)
             raise

@@ -87,7 +87,7 @@ SUITES = (
     ),
     Suite(
         "loom", "the wait protocol of rust/pure in all interleavings",
-        cargo("test", "--locked", "--release"),
+        cargo("test", "--locked", "--release", "--test", "loom_*"),
         budget=1200, read=read_cargo, cwd=PURE, env=_LOOM,
     ),
     Suite(
