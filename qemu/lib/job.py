@@ -88,5 +88,5 @@ def run(progress, command, out, budget, err=None, env=None, cwd=None):
             raise
     seconds = time.monotonic() - start
     if status < 0:
-        return Outcome(status, seconds, f"killed by {signal.Signals(-status).name}")
+        return Outcome(status, seconds, f"killed by signal {-status}")
     return Outcome(status, seconds)

@@ -94,7 +94,8 @@ def blocked(item, by):
 def _settle(item, tally, outcome):
     """Apply the rules that hold for every suite."""
     if tally.skipped and item.flavour not in item.suite.may_skip:
-        tally.problems.append(f"{tally.skipped} skipped, which counts as failed here")
+        names = f": {', '.join(tally.skips)}" if tally.skips else ""
+        tally.problems.append(f"{tally.skipped} skipped, which counts as failed here{names}")
         tally.failed += tally.skipped
         tally.skipped = 0
     if outcome.problem:

@@ -22,12 +22,16 @@ class Row:
 
 @dataclass
 class Tally:
-    """What one run of a command amounts to. `problems` explain failures in words."""
+    """What one run of a command amounts to. `problems` explain failures in words.
+
+    `skips` names the skipped tests where the output does.
+    """
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     problems: list = field(default_factory=list)
+    skips: list = field(default_factory=list)
 
     def fail(self, problem):
         self.failed += 1
@@ -38,7 +42,8 @@ def read_ktap(text):
     """Tally of KTAP output. Skips are counted; whether they are allowed is the caller's rule."""
     report = ktap.parse(text)
     problems = [f"not ok: {case.name}" for case in report.cases if case.status == ktap.FAIL]
-    return Tally(report.passed, report.failed, report.skipped, problems + report.errors)
+    skips = [case.name for case in report.cases if case.status == ktap.SKIP]
+    return Tally(report.passed, report.failed, report.skipped, problems + report.errors, skips)
 
 
 _CARGO = re.compile(

@@ -42,7 +42,7 @@ class Run(unittest.TestCase):
     def test_killed_by_a_signal(self):
         outcome = self.run_python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
         self.assertEqual(outcome.status, -signal.SIGSEGV)
-        self.assertEqual(outcome.problem, "killed by SIGSEGV")
+        self.assertEqual(outcome.problem, f"killed by signal {int(signal.SIGSEGV)}")
 
     def test_missing_program(self):
         outcome = job.run(Quiet(), [self.folder / "none"], self.folder / "out", 5)

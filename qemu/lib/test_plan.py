@@ -109,6 +109,7 @@ class Judge(unittest.TestCase):
     def test_skips(self):
         text = "1..2\nok 1 a\nok 2 b # SKIP no\n"
         self.assertEqual(self.row(text, read=summary.read_ktap), (1, 1, 0))
+        self.assertIn("here: b", self.judge(text, read=summary.read_ktap).problems[0])
         self.assertEqual(self.row(text, read=summary.read_ktap, may_skip=("c",)), (1, 0, 1))
         text = "1..1\nok 1 b # SKIP no\n"
         self.assertEqual(self.row(text, read=summary.read_ktap, may_skip=("c",)), (0, 1, 1))
