@@ -61,6 +61,12 @@ impl Event {
     }
 }
 
+impl core::fmt::Debug for UffdMsg {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.decode().fmt(f)
+    }
+}
+
 impl UffdMsg {
     /// Decodes the message.
     pub fn decode(&self) -> Event {

@@ -84,13 +84,14 @@ impl Mapping {
         Self::new(pages * PAGE, RW, libc::MAP_SHARED, Some(file), 0).expect("mmap")
     }
 
-    /// A mapping whose last page is unmapped again, so that `len` bytes before it end at a hole.
-    /// Returns the pages that are left; the hole stays free as long as nobody else maps there.
+    /// Three pages of which the middle one cannot be accessed: a call that the kernel makes
+    /// there fails as on unmapped memory, and nothing else can be mapped there meanwhile.
     #[track_caller]
-    pub fn before_hole(pages: u64) -> Mapping {
-        let mut mapping = Self::anon(pages + 1);
-        mapping.unmap(pages * PAGE, PAGE);
-        mapping.len = pages * PAGE;
+    pub fn with_hole() -> Mapping {
+        let mapping = Self::anon(3);
+        mapping
+            .protect(PAGE, PAGE, libc::PROT_NONE)
+            .expect("mprotect");
         mapping
     }
 

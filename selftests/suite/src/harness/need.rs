@@ -2,6 +2,7 @@
 
 //! What a test may need of the machine.
 
+use super::env::kernel_release;
 use super::mem::HUGE_PAGE;
 use std::fs;
 use std::path::Path;
@@ -18,6 +19,8 @@ pub enum Need {
     Hugetlb(u64),
     /// Features (`UFFD_FEATURE_*`) of the kernel, as a mask.
     Feature(u64),
+    /// A kernel of this release or a later one.
+    Release(u32, u32),
     /// A file or device that exists.
     Path(&'static str),
 }
@@ -38,6 +41,14 @@ impl Need {
             Need::Feature(want) => {
                 let lacking = want & !kernel_features()?;
                 (lacking != 0).then(|| format!("the kernel lacks feature bits {lacking:#x}"))
+            }
+            Need::Release(major, minor) => {
+                let release = kernel_release();
+                let mut parts = release.split(|c: char| !c.is_ascii_digit());
+                let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+                let have: (u32, u32) = (number(), number());
+                (have < (major, minor))
+                    .then(|| format!("needs Linux {major}.{minor}, this is {release}"))
             }
             Need::Path(path) => (!Path::new(path).exists()).then(|| format!("needs {path}")),
         }

@@ -4,7 +4,8 @@
 
 use crate::harness::Test;
 
+mod api;
 mod fill;
 
 /// The tests of every module, in alphabetical order.
-pub const MODULES: &[&[Test]] = &[fill::TESTS];
+pub const MODULES: &[&[Test]] = &[api::TESTS, fill::TESTS];
