@@ -6,6 +6,7 @@ use crate::harness::Test;
 
 mod api;
 mod fill;
+mod missing;
 
 /// The tests of every module, in alphabetical order.
-pub const MODULES: &[&[Test]] = &[api::TESTS, fill::TESTS];
+pub const MODULES: &[&[Test]] = &[api::TESTS, fill::TESTS, missing::TESTS];
