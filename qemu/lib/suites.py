@@ -4,6 +4,7 @@
 import os
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable
 
 from common import BUILD, ROOT, toolchain
@@ -36,7 +37,7 @@ class Suite:
     long: tuple = ()
     needs: tuple = ()
     may_skip: tuple = ()
-    cwd: object = ROOT
+    cwd: Path = ROOT
     env: dict = field(default_factory=dict)
 
 
