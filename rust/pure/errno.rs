@@ -32,6 +32,8 @@ impl Errno {
     pub const EEXIST: Self = Self(17);
     /// Invalid argument.
     pub const EINVAL: Self = Self(22);
+    /// A signal interrupted the call, which may be restarted; never seen by user space.
+    pub const ERESTARTSYS: Self = Self(512);
 
     /// Takes over `-errno` as C functions and `kernel::error::Error::to_errno` give it.
     ///

@@ -96,6 +96,12 @@ impl Message {
         Self::range(EventKind::Unmap, start, end)
     }
 
+    /// The address of a page fault as user space sees it, and will name when it resolves it.
+    pub fn address(&self) -> usize {
+        let [_, _, address, _] = self.0;
+        u64::from_ne_bytes(address) as usize
+    }
+
     /// The bytes to copy out, [`Message::SIZE`] of them.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_flattened()

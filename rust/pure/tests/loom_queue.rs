@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The protocol of `uffd_pure::wait` under loom, sound and with one part missing at a time.
+//!
+//! Run it with `RUSTFLAGS="--cfg loom" cargo test --release --test loom_queue`. A lost wake-up is a
+//! deadlock, which loom reports; a touched stack is an assertion or a causality violation.
+#![cfg(loom)]
+
+mod common;
+mod model;
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use loom::thread;
+use model::{Context, Defect, Read, Task};
+
+/// Explores all runs in which loom switches away at most `preemptions` times from a thread that
+/// could go on. `LOOM_MAX_PREEMPTIONS` overrides the number.
+fn explore(scenario: fn(Defect), preemptions: usize, defect: Defect) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(preemptions);
+    builder.check(move || scenario(defect));
+}
+
+fn holds(scenario: fn(Defect), preemptions: usize) {
+    explore(scenario, preemptions, Defect::None);
+}
+
+/// Demands that the model finds `defect`, as a panic whose text has one of `signs`.
+fn caught(scenario: fn(Defect), defect: Defect, signs: &[&str]) {
+    let panic = catch_unwind(AssertUnwindSafe(|| explore(scenario, 2, defect)))
+        .expect_err("the model must not accept this");
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("");
+    assert!(signs.iter().any(|sign| text.contains(sign)), "{text}");
+}
+
+const LOST: &[&str] = &["deadlock"];
+const STALE: &[&str] = &["stack is gone", "Causality violation"];
+
+const PAGE: usize = 0x1000;
+
+fn spawn_sleeper(context: &Context, page: usize) -> (Task, thread::JoinHandle<()>) {
+    let task = Task::new();
+    let (context, own) = (context.clone(), task.clone());
+    let thread = thread::spawn(move || context.access(page, &own));
+    (task, thread)
+}
+
+fn spawn_reader(context: &Context, bad: bool) -> (Task, thread::JoinHandle<()>) {
+    let task = Task::new();
+    let (context, own) = (context.clone(), task.clone());
+    let thread = thread::spawn(move || {
+        if let Read::Message(address) = context.read(&own, bad) {
+            context.resolve(address);
+        }
+    });
+    (task, thread)
+}
+
+fn sleeper_and_waker(defect: Defect) {
+    let context = Context::new(defect);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    context.resolve(PAGE);
+    sleeper.join().unwrap();
+    context.assert_idle();
+}
+
+fn two_sleepers_on_a_page(defect: Defect) {
+    let context = Context::new(defect);
+    let (_, first) = spawn_sleeper(&context, PAGE);
+    let (_, second) = spawn_sleeper(&context, PAGE);
+    context.resolve(PAGE);
+    first.join().unwrap();
+    second.join().unwrap();
+    context.assert_idle();
+}
+
+fn neighbour_stays_asleep(defect: Defect) {
+    let context = Context::new(defect);
+    let (_, near) = spawn_sleeper(&context, PAGE);
+    let (_, far) = spawn_sleeper(&context, 2 * PAGE);
+    context.resolve(PAGE);
+    near.join().unwrap();
+    context.resolve(2 * PAGE);
+    far.join().unwrap();
+    context.assert_idle();
+}
+
+fn killed_sleeper_and_waker(defect: Defect) {
+    let context = Context::new(defect);
+    let (task, sleeper) = spawn_sleeper(&context, PAGE);
+    let waker = {
+        let context = context.clone();
+        thread::spawn(move || context.resolve(PAGE))
+    };
+    task.signal();
+    sleeper.join().unwrap();
+    waker.join().unwrap();
+    context.assert_idle();
+}
+
+fn reader_and_sleeper(defect: Defect) {
+    let context = Context::new(defect);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    let (_, reader) = spawn_reader(&context, false);
+    sleeper.join().unwrap();
+    reader.join().unwrap();
+    context.assert_idle();
+}
+
+fn reader_waker_and_sleeper(defect: Defect) {
+    let context = Context::new(defect);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    let (reader_task, reader) = spawn_reader(&context, false);
+    context.resolve(PAGE);
+    sleeper.join().unwrap();
+    reader_task.signal();
+    reader.join().unwrap();
+    context.assert_idle();
+}
+
+fn poller_and_sleeper(defect: Defect) {
+    let context = Context::new(defect);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    context.resolve(context.poll_and_read(&Task::new()));
+    sleeper.join().unwrap();
+    context.assert_idle();
+}
+
+fn two_readers_and_two_sleepers(defect: Defect) {
+    let context = Context::new(defect);
+    let (_, first_reader) = spawn_reader(&context, false);
+    let (_, second_reader) = spawn_reader(&context, false);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    context.access(2 * PAGE, &Task::new());
+    sleeper.join().unwrap();
+    first_reader.join().unwrap();
+    second_reader.join().unwrap();
+    context.assert_idle();
+}
+
+/// Whoever of the two readers is left over when the fault has been served is signalled away.
+fn signalled_reader(defect: Defect) {
+    let context = Context::new(defect);
+    let (first_task, first) = spawn_reader(&context, false);
+    let (second_task, second) = spawn_reader(&context, false);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    first_task.signal();
+    sleeper.join().unwrap();
+    second_task.signal();
+    first.join().unwrap();
+    second.join().unwrap();
+    context.assert_idle();
+}
+
+fn bad_buffer_and_second_reader(defect: Defect) {
+    let context = Context::new(defect);
+    let (bad_task, bad) = spawn_reader(&context, true);
+    let (good_task, good) = spawn_reader(&context, false);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    sleeper.join().unwrap();
+    bad_task.signal();
+    good_task.signal();
+    bad.join().unwrap();
+    good.join().unwrap();
+    context.assert_idle();
+}
+
+fn bad_buffer_and_waker(defect: Defect) {
+    let context = Context::new(defect);
+    let (bad_task, bad) = spawn_reader(&context, true);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    context.resolve(PAGE);
+    sleeper.join().unwrap();
+    bad_task.signal();
+    bad.join().unwrap();
+    context.assert_idle();
+}
+
+fn release(defect: Defect) {
+    let context = Context::new(defect);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    context.release(true);
+    sleeper.join().unwrap();
+    context.assert_idle();
+}
+
+/// The address space is on its way out, so release can't take its lock.
+fn release_without_mmap_lock(defect: Defect) {
+    let context = Context::new(defect);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    context.release(false);
+    sleeper.join().unwrap();
+    context.assert_idle();
+}
+
+macro_rules! sound {
+    ($($scenario:ident: $preemptions:literal;)*) => {
+        mod sound {
+            $(#[test] fn $scenario() { super::holds(super::$scenario, $preemptions); })*
+        }
+    };
+}
+
+sound! {
+    sleeper_and_waker: 4;
+    two_sleepers_on_a_page: 3;
+    neighbour_stays_asleep: 3;
+    killed_sleeper_and_waker: 3;
+    reader_and_sleeper: 4;
+    reader_waker_and_sleeper: 3;
+    poller_and_sleeper: 4;
+    two_readers_and_two_sleepers: 2;
+    signalled_reader: 3;
+    bad_buffer_and_second_reader: 3;
+    bad_buffer_and_waker: 3;
+    release: 4;
+    release_without_mmap_lock: 4;
+}
+
+macro_rules! broken {
+    ($($name:ident: $defect:ident in $scenario:ident is $signs:ident;)*) => {
+        mod broken {
+            $(#[test] fn $name() {
+                super::caught(super::$scenario, super::Defect::$defect, super::$signs);
+            })*
+        }
+    };
+}
+
+broken! {
+    no_recheck: NoRecheck in sleeper_and_waker is LOST;
+    state_set_after_recheck: LateState in sleeper_and_waker is LOST;
+    no_sleeper_barrier: NoSleeperBarrier in sleeper_and_waker is LOST;
+    no_waker_barrier: NoWakerBarrier in sleeper_and_waker is LOST;
+    node_touched_after_woken: TouchAfterWoken in sleeper_and_waker is STALE;
+    woken_before_unlink: WokenBeforeUnlink in sleeper_and_waker is STALE;
+    woken_not_released: WokenRelaxed in sleeper_and_waker is STALE;
+    sleeper_leaves_queued: LeaveQueued in killed_sleeper_and_waker is STALE;
+    no_reader_recheck: NoReaderRecheck in reader_and_sleeper is LOST;
+    no_poller_recheck: NoReaderRecheck in poller_and_sleeper is LOST;
+    reader_not_woken: NoReaderWake in reader_and_sleeper is LOST;
+    signalled_reader_swallows: SignalSwallows in signalled_reader is LOST;
+    wake_only_for_own_message: FrugalWake in two_readers_and_two_sleepers is LOST;
+    silent_leave: SilentLeave in two_readers_and_two_sleepers is LOST;
+    silent_put_back: SilentPutBack in bad_buffer_and_second_reader is LOST;
+    message_dropped: NoPutBack in bad_buffer_and_second_reader is LOST;
+    blind_put_back: BlindPutBack in bad_buffer_and_waker is STALE;
+    release_without_drain: NoDrain in release is LOST;
+    released_after_drain: LateReleased in release_without_mmap_lock is LOST;
+}

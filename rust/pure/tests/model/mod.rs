@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel around the fault queue, as far as the protocol needs it.
+//!
+//! Tasks and wait queues are made of loom's mutexes and condition variables; what the protocol
+//! itself orders is made of relaxed atomics and explicit fences, as in the kernel.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool as PlainBool, Ordering as PlainOrdering};
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use loom::sync::atomic::{fence, AtomicBool, AtomicUsize};
+use loom::sync::{Condvar, Mutex, RwLock};
+
+use uffd_pure::range::Range;
+use uffd_pure::wait::{Key, Scope};
+
+use super::common::Queue;
+
+/// What to leave out or to do wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Defect {
+    None,
+    /// The sleeper doesn't look at the page table again.
+    NoRecheck,
+    /// The sleeper sets its state after it has looked.
+    LateState,
+    NoSleeperBarrier,
+    NoWakerBarrier,
+    /// The waker reads the node once more after it stored `woken`.
+    TouchAfterWoken,
+    WokenBeforeUnlink,
+    /// `woken` is stored without release.
+    WokenRelaxed,
+    /// A sleeper that was not woken returns with its node in the queue.
+    LeaveQueued,
+    /// A sleeper whose message has been taken wakes no reader.
+    FrugalWake,
+    /// A sleeper that needn't sleep leaves without a look at `unread`.
+    SilentLeave,
+    /// Readers and pollers sleep without a look at `unread`.
+    NoReaderRecheck,
+    NoReaderWake,
+    /// A reader with a signal returns before it looks for a message.
+    SignalSwallows,
+    /// A message that was put back wakes nobody.
+    SilentPutBack,
+    /// A message that can't be copied out is dropped.
+    NoPutBack,
+    /// A message is put back without a look whether its sleeper is there.
+    BlindPutBack,
+    NoDrain,
+    /// `released` is stored after the queue was drained.
+    LateReleased,
+}
+
+/// A thread as the scheduler sees it.
+#[derive(Clone)]
+pub struct Task(Arc<(Mutex<TaskState>, Condvar)>);
+
+#[derive(Default)]
+struct TaskState {
+    blocked: bool,
+    signal: bool,
+}
+
+impl Task {
+    pub fn new() -> Self {
+        Self(Arc::new((Mutex::default(), Condvar::new())))
+    }
+
+    fn set_blocked(&self, blocked: bool) {
+        self.0 .0.lock().unwrap().blocked = blocked;
+    }
+
+    fn schedule(&self) {
+        let (state, resumed) = &*self.0;
+        let mut state = state.lock().unwrap();
+        while state.blocked && !state.signal {
+            state = resumed.wait(state).unwrap();
+        }
+        state.blocked = false;
+    }
+
+    /// Whether the task was blocked, which is what try_to_wake_up() returns.
+    fn wake(&self) -> bool {
+        let (state, resumed) = &*self.0;
+        let was_blocked = std::mem::take(&mut state.lock().unwrap().blocked);
+        if was_blocked {
+            resumed.notify_one();
+        }
+        was_blocked
+    }
+
+    pub fn signal(&self) {
+        let (state, resumed) = &*self.0;
+        state.lock().unwrap().signal = true;
+        resumed.notify_one();
+    }
+
+    fn signal_pending(&self) -> bool {
+        self.0 .0.lock().unwrap().signal
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// The fd's wait queue: exclusive entries for readers, plain ones for pollers.
+struct WaitQueue(Mutex<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    readers: VecDeque<Task>,
+    pollers: Vec<Task>,
+}
+
+impl WaitQueue {
+    fn prepare_exclusive(&self, task: &Task) {
+        let mut entries = self.0.lock().unwrap();
+        entries.readers.push_back(task.clone());
+        task.set_blocked(true);
+    }
+
+    fn prepare_poller(&self, task: &Task) {
+        let mut entries = self.0.lock().unwrap();
+        entries.pollers.push(task.clone());
+        task.set_blocked(true);
+    }
+
+    fn finish(&self, task: &Task) {
+        task.set_blocked(false);
+        let mut entries = self.0.lock().unwrap();
+        entries.readers.retain(|other| !other.is(task));
+        entries.pollers.retain(|other| !other.is(task));
+    }
+
+    /// Wakes all pollers and the first reader that is asleep, which leaves the queue by that.
+    fn wake_up(&self) {
+        let mut entries = self.0.lock().unwrap();
+        for task in &entries.pollers {
+            task.wake();
+        }
+        if let Some(first) = entries.readers.iter().position(Task::wake) {
+            entries.readers.remove(first);
+        }
+    }
+}
+
+/// What a sleeper has on its stack. The memory stays, so that a late touch can be told.
+struct Node {
+    task: Task,
+    woken: AtomicBool,
+    gone: PlainBool,
+    memory: UnsafeCell<()>,
+}
+
+impl Node {
+    fn new(task: &Task) -> Arc<Self> {
+        Arc::new(Self {
+            task: task.clone(),
+            woken: AtomicBool::new(false),
+            gone: PlainBool::new(false),
+            memory: UnsafeCell::new(()),
+        })
+    }
+
+    /// Someone else uses the node.
+    fn touch(&self) {
+        assert!(!self.gone.load(PlainOrdering::Relaxed), "stack is gone");
+        self.memory.with(|_| ());
+    }
+
+    /// The fault handler returns.
+    fn pop_stack(&self) {
+        self.gone.store(true, PlainOrdering::Relaxed);
+        self.memory.with_mut(|_| ());
+    }
+}
+
+/// How a read() ended.
+pub enum Read {
+    /// With the fault at this address.
+    Message(usize),
+    Interrupted,
+    BadBuffer,
+}
+
+/// A context, its pages, and the VMA they are in.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    defect: Defect,
+    queue: Mutex<Queue<Arc<Node>>>,
+    sleepers: AtomicUsize,
+    unread: AtomicUsize,
+    released: AtomicBool,
+    fd: WaitQueue,
+    /// The mmap lock; inside, whether the VMA is registered.
+    mmap: RwLock<bool>,
+    /// Page table entries: whether the page is there.
+    pages: BTreeMap<usize, AtomicBool>,
+}
+
+impl Context {
+    pub fn new(defect: Defect) -> Self {
+        let pages = [super::PAGE, 2 * super::PAGE];
+        Self(Arc::new(Inner {
+            defect,
+            queue: Mutex::new(Queue::new()),
+            sleepers: AtomicUsize::new(0),
+            unread: AtomicUsize::new(0),
+            released: AtomicBool::new(false),
+            fd: WaitQueue(Mutex::default()),
+            mmap: RwLock::new(true),
+            pages: pages.map(|page| (page, AtomicBool::new(false))).into(),
+        }))
+    }
+
+    fn has(&self, defect: Defect) -> bool {
+        self.0.defect == defect
+    }
+
+    /// Changes the queue under its lock. Changing links touches neighbours, so all nodes are touched.
+    fn locked<T>(&self, change: impl FnOnce(&mut Queue<Arc<Node>>) -> T) -> T {
+        self.locked_until(change, || ())
+    }
+
+    /// The same, with a last step before the lock is dropped.
+    fn locked_until<T>(
+        &self,
+        change: impl FnOnce(&mut Queue<Arc<Node>>) -> T,
+        last: impl FnOnce(),
+    ) -> T {
+        let mut queue = self.0.queue.lock().unwrap();
+        queue.nodes().for_each(|node| node.touch());
+        let result = change(&mut queue);
+        let tally = queue.tally();
+        self.0.sleepers.store(tally.sleepers(), Relaxed);
+        self.0.unread.store(tally.unread(), Relaxed);
+        last();
+        result
+    }
+
+    /// A thread uses a page until it gets it, the VMA is no longer registered, or it is killed.
+    pub fn access(&self, page: usize, task: &Task) {
+        while !self.0.pages[&page].load(Relaxed) && !task.signal_pending() {
+            let vma = self.0.mmap.read().unwrap();
+            if !*vma || self.0.released.load(Relaxed) {
+                return;
+            }
+            self.handle_fault(page, task, || drop(vma));
+        }
+    }
+
+    fn handle_fault(&self, page: usize, task: &Task, release_fault_lock: impl FnOnce()) {
+        let node = Node::new(task);
+        let late_state = self.has(Defect::LateState);
+        let key = self.locked_until(
+            |queue| queue.enqueue(page, node.clone()),
+            || {
+                if !late_state {
+                    task.set_blocked(true);
+                }
+                if !self.has(Defect::NoSleeperBarrier) {
+                    fence(SeqCst);
+                }
+            },
+        );
+
+        let must_wait = !self.0.pages[&page].load(Relaxed) && !self.0.released.load(Relaxed);
+        release_fault_lock();
+        let waits = must_wait || self.has(Defect::NoRecheck);
+        if waits {
+            if late_state {
+                task.set_blocked(true);
+            }
+            if !self.has(Defect::FrugalWake) || self.locked(|queue| queue.is_unread(key)) {
+                self.wake_readers();
+            }
+            task.schedule();
+        }
+
+        task.set_blocked(false);
+        if !node.woken.load(Acquire) && !self.has(Defect::LeaveQueued) {
+            self.locked(|queue| {
+                if !node.woken.load(Relaxed) {
+                    queue.remove(key);
+                }
+            });
+        }
+        if !waits && !self.has(Defect::SilentLeave) && self.0.unread.load(Relaxed) != 0 {
+            self.wake_readers();
+        }
+        node.pop_stack();
+    }
+
+    fn wake_readers(&self) {
+        if !self.has(Defect::NoReaderWake) {
+            self.0.fd.wake_up();
+        }
+    }
+
+    /// Maps a page and wakes those who wait for it.
+    pub fn resolve(&self, page: usize) {
+        self.0.pages[&page].store(true, Relaxed);
+        let range = Range::new(page, page + super::PAGE).unwrap();
+        self.wake(&Scope::Range(range));
+    }
+
+    fn wake(&self, scope: &Scope) {
+        if !self.has(Defect::NoWakerBarrier) {
+            fence(SeqCst);
+        }
+        if self.0.sleepers.load(Relaxed) == 0 {
+            return;
+        }
+        let woken_order = if self.has(Defect::WokenRelaxed) {
+            Relaxed
+        } else {
+            Release
+        };
+        let mut tasks = Vec::new();
+        self.locked(|queue| {
+            while let Some((key, node)) = queue.first_in(scope) {
+                if self.has(Defect::WokenBeforeUnlink) {
+                    node.woken.store(true, woken_order);
+                }
+                node.touch();
+                queue.remove(key);
+                tasks.push(node.task.clone());
+                node.woken.store(true, woken_order);
+                if self.has(Defect::TouchAfterWoken) {
+                    node.touch();
+                }
+            }
+        });
+        for task in tasks {
+            task.wake();
+        }
+    }
+
+    /// Reads one message, blocking. `bad` is a buffer that can't be written.
+    pub fn read(&self, task: &Task, bad: bool) -> Read {
+        loop {
+            if let Some(key) = self.locked(Queue::take) {
+                if bad {
+                    self.put_back(key);
+                    return Read::BadBuffer;
+                }
+                return Read::Message(key.address());
+            }
+            if task.signal_pending() {
+                return Read::Interrupted;
+            }
+            self.0.fd.prepare_exclusive(task);
+            self.sleep_unless_unread(task);
+            self.0.fd.finish(task);
+            if self.has(Defect::SignalSwallows) && task.signal_pending() {
+                return Read::Interrupted;
+            }
+        }
+    }
+
+    fn put_back(&self, key: Key) {
+        if self.has(Defect::NoPutBack) {
+            return;
+        }
+        let unread_again = self.locked(|queue| {
+            assert!(
+                !self.has(Defect::BlindPutBack) || queue.contains(key),
+                "stack is gone"
+            );
+            queue.put_back(key)
+        });
+        if unread_again && !self.has(Defect::SilentPutBack) {
+            self.wake_readers();
+        }
+    }
+
+    /// Waits for a message without reading, then reads it. Nobody else may read or resolve.
+    pub fn poll_and_read(&self, task: &Task) -> usize {
+        self.0.fd.prepare_poller(task);
+        self.sleep_unless_unread(task);
+        self.0.fd.finish(task);
+        let key = self.locked(Queue::take).expect("polled, so unread");
+        key.address()
+    }
+
+    fn sleep_unless_unread(&self, task: &Task) {
+        if self.0.unread.load(Relaxed) == 0 || self.has(Defect::NoReaderRecheck) {
+            task.schedule();
+        }
+    }
+
+    /// Closes the fd. `mm_alive` tells whether the address space could be pinned and locked.
+    pub fn release(&self, mm_alive: bool) {
+        let late = self.has(Defect::LateReleased);
+        if !late {
+            self.0.released.store(true, Relaxed);
+        }
+        if mm_alive {
+            *self.0.mmap.write().unwrap() = false;
+        }
+        if !self.has(Defect::NoDrain) {
+            self.wake(&Scope::All);
+        }
+        if late {
+            self.0.released.store(true, Relaxed);
+        }
+    }
+
+    /// Checks that all is over and nothing was left behind.
+    pub fn assert_idle(&self) {
+        self.locked(|queue| assert_eq!(queue.nodes().count(), 0, "a node was left"));
+        assert_eq!(self.0.sleepers.load(Relaxed), 0);
+        assert_eq!(self.0.unread.load(Relaxed), 0);
+    }
+}
