@@ -5,8 +5,18 @@
 use crate::harness::Test;
 
 mod api;
+mod features;
 mod fill;
 mod missing;
+mod read;
+mod register;
 
 /// The tests of every module, in alphabetical order.
-pub const MODULES: &[&[Test]] = &[api::TESTS, fill::TESTS, missing::TESTS];
+pub const MODULES: &[&[Test]] = &[
+    api::TESTS,
+    features::TESTS,
+    fill::TESTS,
+    missing::TESTS,
+    read::TESTS,
+    register::TESTS,
+];
