@@ -3,11 +3,13 @@
 //! The kernel around the fault queue, as far as the protocol needs it.
 //!
 //! Tasks and wait queues are made of loom's mutexes and condition variables; what the protocol
-//! itself orders is made of relaxed atomics and explicit fences, as in the kernel.
+//! itself orders is made of relaxed atomics and explicit fences, as in the kernel. Loom runs all
+//! threads of a model on one thread of the host, so `Rc` shares among them and `Cell` records what
+//! loom should not see as an access.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool as PlainBool, Ordering as PlainOrdering};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -58,7 +60,7 @@ pub enum Defect {
 
 /// A thread as the scheduler sees it.
 #[derive(Clone)]
-pub struct Task(Arc<(Mutex<TaskState>, Condvar)>);
+pub struct Task(Rc<(Mutex<TaskState>, Condvar)>);
 
 #[derive(Default)]
 struct TaskState {
@@ -68,7 +70,7 @@ struct TaskState {
 
 impl Task {
     pub fn new() -> Self {
-        Self(Arc::new((Mutex::default(), Condvar::new())))
+        Self(Rc::new((Mutex::default(), Condvar::new())))
     }
 
     fn set_blocked(&self, blocked: bool) {
@@ -105,7 +107,7 @@ impl Task {
     }
 
     fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Rc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -154,29 +156,29 @@ impl WaitQueue {
 struct Node {
     task: Task,
     woken: AtomicBool,
-    gone: PlainBool,
+    gone: Cell<bool>,
     memory: UnsafeCell<()>,
 }
 
 impl Node {
-    fn new(task: &Task) -> Arc<Self> {
-        Arc::new(Self {
+    fn new(task: &Task) -> Rc<Self> {
+        Rc::new(Self {
             task: task.clone(),
             woken: AtomicBool::new(false),
-            gone: PlainBool::new(false),
+            gone: Cell::new(false),
             memory: UnsafeCell::new(()),
         })
     }
 
     /// Someone else uses the node.
     fn touch(&self) {
-        assert!(!self.gone.load(PlainOrdering::Relaxed), "stack is gone");
+        assert!(!self.gone.get(), "stack is gone");
         self.memory.with(|_| ());
     }
 
     /// The fault handler returns.
     fn pop_stack(&self) {
-        self.gone.store(true, PlainOrdering::Relaxed);
+        self.gone.set(true);
         self.memory.with_mut(|_| ());
     }
 }
@@ -191,11 +193,11 @@ pub enum Read {
 
 /// A context, its pages, and the VMA they are in.
 #[derive(Clone)]
-pub struct Context(Arc<Inner>);
+pub struct Context(Rc<Inner>);
 
 struct Inner {
     defect: Defect,
-    queue: Mutex<Queue<Arc<Node>>>,
+    queue: Mutex<Queue<Rc<Node>>>,
     sleepers: AtomicUsize,
     unread: AtomicUsize,
     released: AtomicBool,
@@ -209,7 +211,7 @@ struct Inner {
 impl Context {
     pub fn new(defect: Defect) -> Self {
         let pages = [super::PAGE, 2 * super::PAGE];
-        Self(Arc::new(Inner {
+        Self(Rc::new(Inner {
             defect,
             queue: Mutex::new(Queue::new()),
             sleepers: AtomicUsize::new(0),
@@ -226,14 +228,14 @@ impl Context {
     }
 
     /// Changes the queue under its lock. Changing links touches neighbours, so all nodes are touched.
-    fn locked<T>(&self, change: impl FnOnce(&mut Queue<Arc<Node>>) -> T) -> T {
+    fn locked<T>(&self, change: impl FnOnce(&mut Queue<Rc<Node>>) -> T) -> T {
         self.locked_until(change, || ())
     }
 
     /// The same, with a last step before the lock is dropped.
     fn locked_until<T>(
         &self,
-        change: impl FnOnce(&mut Queue<Arc<Node>>) -> T,
+        change: impl FnOnce(&mut Queue<Rc<Node>>) -> T,
         last: impl FnOnce(),
     ) -> T {
         let mut queue = self.0.queue.lock().unwrap();
