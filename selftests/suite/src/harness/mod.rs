@@ -35,6 +35,7 @@ pub mod handler;
 pub mod mem;
 pub mod need;
 pub mod process;
+pub mod raw;
 pub mod run;
 pub mod sigbus;
 pub mod task;

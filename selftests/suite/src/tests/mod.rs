@@ -5,6 +5,7 @@
 use crate::harness::Test;
 
 mod api;
+mod errno;
 mod features;
 mod fill;
 mod missing;
@@ -14,6 +15,7 @@ mod register;
 /// The tests of every module, in alphabetical order.
 pub const MODULES: &[&[Test]] = &[
     api::TESTS,
+    errno::TESTS,
     features::TESTS,
     fill::TESTS,
     missing::TESTS,
