@@ -56,9 +56,9 @@ class Machine:
             words.append("loglevel=4")
         if self.gdb:
             words.append("nokaslr")
-        # An emulated idle CPU takes long to wake up, but polling must not fight for the host's CPUs.
-        if not self.kvm and 1 < self.smp <= (os.cpu_count() or 1):
-            words.append("idle=poll")
+        if self.icount:
+            # Calibrating it means many seconds of busy waiting, after which it is not trusted anyway.
+            words.append("noapictimer")
         if self.append:
             words.append(self.append)
         return " ".join(words)
