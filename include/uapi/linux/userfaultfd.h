@@ -233,9 +233,10 @@ struct uffdio_register {
  *		has changed meanwhile: try again
  * EEXIST	there is something already
  * ENOENT	the range is not in one registered mapping
- * EFAULT	the source is not readable, or the range is beyond the file
+ * EFAULT	the source is not readable, the file has no such page, or the
+ *		range is beyond its end
  * EINVAL	range, mode, or memory that cannot do it
- * ENOMEM	no memory
+ * ENOMEM	no memory, or a shared file is filled beyond its end
  * ESRCH	the process is gone
  */
 

@@ -5,6 +5,8 @@
 use crate::harness::Test;
 
 mod api;
+mod argument;
+mod changing;
 mod errno;
 mod features;
 mod fill;
@@ -15,6 +17,8 @@ mod register;
 /// The tests of every module, in alphabetical order.
 pub const MODULES: &[&[Test]] = &[
     api::TESTS,
+    argument::TESTS,
+    changing::TESTS,
     errno::TESTS,
     features::TESTS,
     fill::TESTS,
