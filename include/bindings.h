@@ -21,3 +21,12 @@
 
 /* What glue.c and the crate call of each other. */
 #include "glue.h"
+
+/* Flags of VMAs; those that a configuration lacks are zero. */
+const vm_flags_t RUST_CONST_HELPER_UFFD_VM_MISSING = VM_UFFD_MISSING;
+const vm_flags_t RUST_CONST_HELPER_UFFD_VM_WP = VM_UFFD_WP;
+const vm_flags_t RUST_CONST_HELPER_UFFD_VM_MINOR = VM_UFFD_MINOR;
+const vm_flags_t RUST_CONST_HELPER_UFFD_VM_RWP = VM_UFFD_RWP;
+const vm_flags_t RUST_CONST_HELPER_UFFD_VM_MODES = __VM_UFFD_FLAGS;
+const vm_flags_t RUST_CONST_HELPER_UFFD_VM_ACCESS = VM_ACCESS_FLAGS;
+const vm_flags_t RUST_CONST_HELPER_UFFD_VM_EXCLUDED = VM_DROPPABLE | VM_SHADOW_STACK;

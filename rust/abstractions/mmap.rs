@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The mmap lock for writing, and the VMAs that it lets change.
+//!
+//! [`MmapWriteGuard::vmas`] looks at the VMAs of a range; many views may be alive at a time.
+//! [`MmapWriteGuard::walk`] changes them. A change may split a VMA or merge it with its
+//! neighbours, which frees VMAs, so a walk lends one VMA at a time and borrows the guard
+//! exclusively: no view outlives it.
+
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    mm::{
+        virt::VmaRef,
+        MmWithUser, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    types::NotThreadSafe, //
+};
+
+use super::vma::{
+    flags_of,
+    raw_owner,
+    ContextPtr,
+    VmaView,
+    VmaWriteLocked, //
+};
+
+use crate::pure::{
+    abi::Modes,
+    range::Range, //
+};
+
+/// The mmap lock of an address space, held for writing until the value is dropped.
+///
+/// # Invariants
+///
+/// The current thread owns the mmap lock of `mm` for writing.
+#[must_use = "the lock is dropped with the guard"]
+pub(crate) struct MmapWriteGuard<'a> {
+    mm: &'a MmWithUser,
+    // The lock goes back on the thread that took it.
+    _nts: NotThreadSafe,
+}
+
+impl<'a> MmapWriteGuard<'a> {
+    /// Takes the mmap lock of `mm` for writing (`mmap_write_lock`). May sleep.
+    pub(crate) fn lock(mm: &'a MmWithUser) -> Self {
+        // SAFETY: `mm` is a reference, so the address space is there.
+        unsafe { bindings::uffd_mmap_write_lock(mm.as_raw()) };
+
+        // INVARIANT: Just taken.
+        Self {
+            mm,
+            _nts: NotThreadSafe,
+        }
+    }
+
+    /// The VMAs that reach into `range`, in address order.
+    pub(crate) fn vmas(&self, range: &Range) -> Vmas<'_> {
+        // INVARIANT: The guard is borrowed for as long as the iterator and its views.
+        Vmas {
+            cursor: Cursor::new(self, range.start()),
+            end: range.end(),
+            _guard: PhantomData,
+        }
+    }
+
+    /// Goes through the VMAs that reach into `range`, in address order, to change what lies in it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: an end of the range lies inside a page, where no VMA can be split.
+    pub(crate) fn walk(&mut self, range: &Range) -> Result<VmaWalk<'_>> {
+        if !range.is_aligned(PAGE_SIZE) {
+            return Err(EINVAL);
+        }
+        Ok(self.walk_between(range.start(), range.end()))
+    }
+
+    /// Goes through all VMAs.
+    pub(crate) fn walk_all(&mut self) -> VmaWalk<'_> {
+        self.walk_between(0, usize::MAX)
+    }
+
+    /// A walk from `start` up to `end`, where `start < end`. Each is a border of pages, or lies
+    /// beyond all VMAs.
+    fn walk_between(&mut self, start: usize, end: usize) -> VmaWalk<'_> {
+        let mut cursor = Cursor::new(self, start);
+        // SAFETY: The guard holds the lock.
+        let below = unsafe { cursor.previous() };
+        // INVARIANT: The guard is borrowed exclusively for as long as the walk. Nothing was found
+        // yet, and `below` is the last VMA before `start`, where the cursor stands now.
+        VmaWalk {
+            cursor,
+            below,
+            start,
+            end,
+            ended: false,
+            _guard: PhantomData,
+        }
+    }
+}
+
+impl Drop for MmapWriteGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the current thread owns the lock for writing.
+        unsafe { bindings::uffd_mmap_write_unlock(self.mm.as_raw()) };
+    }
+}
+
+/// A position among the VMAs of an address space.
+///
+/// # Invariants
+///
+/// `vmi` is initialised for the tree of an address space. What it remembers of the tree's inside
+/// holds while the mmap lock is held, as long as all changes go through it.
+struct Cursor {
+    vmi: bindings::vma_iterator,
+}
+
+impl Cursor {
+    /// A cursor that finds the VMA at `address` or the next one first.
+    fn new(guard: &MmapWriteGuard<'_>, address: usize) -> Self {
+        let mut vmi = bindings::vma_iterator::default();
+        // SAFETY: The iterator is ours, and the guard keeps the address space there.
+        unsafe { bindings::uffd_vma_iter_init(&raw mut vmi, guard.mm.as_raw(), address) };
+        // INVARIANT: Just initialised. It points at the tree, not into itself, so it may move.
+        Self { vmi }
+    }
+
+    /// The next VMA that starts below `end`, which is not zero (`vma_find`).
+    ///
+    /// # Safety
+    ///
+    /// The mmap lock was held since the cursor was made.
+    unsafe fn find(&mut self, end: usize) -> Option<NonNull<bindings::vm_area_struct>> {
+        // SAFETY: By the type invariants the iterator is initialised; the caller holds the lock.
+        NonNull::new(unsafe { bindings::uffd_vma_find(&raw mut self.vmi, end) })
+    }
+
+    /// Steps back to the VMA before (`vma_prev`); [`find`](Self::find) comes back.
+    ///
+    /// # Safety
+    ///
+    /// As for [`find`](Self::find).
+    unsafe fn previous(&mut self) -> Option<NonNull<bindings::vm_area_struct>> {
+        // SAFETY: By the type invariants the iterator is initialised; the caller holds the lock.
+        NonNull::new(unsafe { bindings::uffd_vma_prev(&raw mut self.vmi) })
+    }
+}
+
+/// The VMAs that reach into a range, for reading.
+///
+/// # Invariants
+///
+/// A [`MmapWriteGuard`] of the address space of `cursor` is borrowed for `'g`. `end` is not zero.
+pub(crate) struct Vmas<'g> {
+    cursor: Cursor,
+    end: usize,
+    _guard: PhantomData<&'g MmapWriteGuard<'g>>,
+}
+
+impl<'g> Iterator for Vmas<'g> {
+    type Item = VmaView<'g>;
+
+    fn next(&mut self) -> Option<VmaView<'g>> {
+        // SAFETY: By the type invariants a guard holds the lock.
+        let vma = unsafe { self.cursor.find(self.end) }?;
+        // SAFETY: The VMA was found in the tree. While the guard is borrowed shared, for `'g`, the
+        // lock is held and nobody frees or changes the VMA.
+        Some(VmaView::new(unsafe { VmaRef::from_raw(vma.as_ptr()) }))
+    }
+}
+
+/// The VMAs that reach into a range, one at a time, for changing the part that lies in it.
+///
+/// # Invariants
+///
+/// - A [`MmapWriteGuard`] of the address space of `cursor` is borrowed exclusively for `'g`.
+/// - `start < end`, and each is a border of pages or lies beyond all VMAs.
+/// - Until `ended`, `below` is the VMA that was lent last, in the shape it has now, or before the
+///   first one the VMA that precedes `start`. What `cursor` finds next is the VMA after it, or,
+///   once, that VMA again.
+pub(crate) struct VmaWalk<'g> {
+    cursor: Cursor,
+    below: Option<NonNull<bindings::vm_area_struct>>,
+    start: usize,
+    end: usize,
+    ended: bool,
+    _guard: PhantomData<&'g mut MmapWriteGuard<'g>>,
+}
+
+impl<'g> VmaWalk<'g> {
+    /// Lends the next VMA. After `None` or a change that failed there is no other.
+    pub(crate) fn next(&mut self) -> Option<VmaMut<'_, 'g>> {
+        if self.ended {
+            return None;
+        }
+        let found = loop {
+            // SAFETY: By the type invariants a guard holds the lock.
+            let Some(found) = (unsafe { self.cursor.find(self.end) }) else {
+                self.ended = true;
+                return None;
+            };
+            // A merge that C began and gave up for a VMA's close hook leaves the cursor one behind.
+            if Some(found) != self.below {
+                break found;
+            }
+        };
+        // SAFETY: The VMA was found in the tree, the lock is held for writing by the type
+        // invariants, and the walk lends one VMA at a time.
+        let vma = unsafe { VmaWriteLocked::adopt(found) };
+        // A part that starts inside the VMA has the VMA itself below it. Only the first one can.
+        let below = if vma.view().start() < self.start {
+            Some(found)
+        } else {
+            self.below
+        };
+        // INVARIANT: Lent now. If it comes back unchanged, this is its shape.
+        self.below = Some(found);
+        Some(VmaMut {
+            walk: self,
+            found,
+            below,
+            vma,
+        })
+    }
+}
+
+/// A VMA lent by a [`VmaWalk`]. Dropped, it stays as it is.
+///
+/// # Invariants
+///
+/// - `vma` stands for `found`, which the cursor of `walk` found last and stands on.
+/// - `below` is the VMA that precedes the part of `found` that lies in the walk: `found` itself if
+///   the part starts inside it.
+pub(crate) struct VmaMut<'w, 'g> {
+    walk: &'w mut VmaWalk<'g>,
+    found: NonNull<bindings::vm_area_struct>,
+    below: Option<NonNull<bindings::vm_area_struct>>,
+    vma: VmaWriteLocked<'w>,
+}
+
+impl VmaMut<'_, '_> {
+    /// What can be read of the VMA.
+    pub(crate) fn view(&self) -> VmaView<'_> {
+        self.vma.view()
+    }
+
+    /// Keeps page faults out of the whole VMA until the mmap lock is dropped; see
+    /// [`VmaWriteLocked::exclude_faults`].
+    pub(crate) fn exclude_faults(&mut self) {
+        self.vma.exclude_faults();
+    }
+
+    /// Registers the part of the VMA that lies in the walk with `owner`, for `modes`, which are
+    /// not empty (the loop body of `userfaultfd_register_range`). May sleep.
+    ///
+    /// Splits the VMA where the part ends, merges it with its neighbours where it can.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: no memory for that, or too many VMAs. The VMA may have been split, which nothing
+    /// but the list of mappings shows, and the walk has ended.
+    pub(crate) fn register(self, owner: ContextPtr, modes: Modes) -> Result {
+        self.change(Some(owner), modes, false)
+    }
+
+    /// Takes the part of the VMA that lies in the walk out of its context
+    /// (`userfaultfd_clear_vma`). May sleep.
+    ///
+    /// Leaves page table entries alone, so none of them may carry protection any more. A whole VMA
+    /// needs no split and gives up a merge that finds no memory, so that cannot fail.
+    ///
+    /// # Errors
+    ///
+    /// As for [`register`](Self::register).
+    pub(crate) fn unregister(self) -> Result {
+        let view = self.view();
+        let whole = self.walk.start <= view.start() && view.end() <= self.walk.end;
+        self.change(None, Modes::NONE, whole)
+    }
+
+    /// Splits and merges for the new owner and modes, then sets them.
+    fn change(self, owner: Option<ContextPtr>, modes: Modes, give_up_on_oom: bool) -> Result {
+        let view = self.view();
+        let start = view.start().max(self.walk.start);
+        let end = view.end().min(self.walk.end);
+        // SAFETY: By the invariants of `vma` it is valid and nobody changes it.
+        let mut flags = unsafe { (*self.found.as_ptr()).__bindgen_anon_2.flags };
+        // SAFETY: The copy of the flags is ours.
+        unsafe {
+            bindings::uffd_vma_flags_clear_word(&raw mut flags, bindings::UFFD_VM_MODES);
+            bindings::uffd_vma_flags_set_word(&raw mut flags, flags_of(modes));
+        }
+        // SAFETY: The mmap lock is held for writing. By the type invariants the cursor stands on
+        // the VMA and `below` precedes `start`. The part is not empty, because the cursor finds
+        // only VMAs that reach into the walk, and its ends are borders of pages, because those of
+        // VMAs and of walks are.
+        let changed = from_err_ptr(unsafe {
+            bindings::vma_modify_flags_uffd(
+                &raw mut self.walk.cursor.vmi,
+                self.below.map_or(ptr::null_mut(), NonNull::as_ptr),
+                self.found.as_ptr(),
+                start,
+                end,
+                &raw const flags,
+                raw_owner(owner),
+                give_up_on_oom,
+            )
+        })
+        .inspect_err(|_| self.walk.ended = true)?;
+        // SAFETY: What is no error is a VMA.
+        let changed = unsafe { NonNull::new_unchecked(changed) };
+        // INVARIANT: The VMA that holds the part now. The cursor stands on it, or before it, which
+        // `next` makes up for.
+        self.walk.below = Some(changed);
+        // SAFETY: C returns a VMA of the same tree, under the same lock. The one that was lent is
+        // not used any more: it may be this one, or gone.
+        unsafe { VmaWriteLocked::adopt(changed) }.set_context(owner, modes);
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Virtual memory areas as userfaultfd sees them.
+//!
+//! One type per kind of access: [`VmaView`] reads under any lock that keeps the VMA as it is,
+//! [`VmaWriteLocked`] writes under the mmap lock held for writing. Shape and place of a VMA change
+//! only in a [`walk`](super::mmap::VmaWalk), which splits and merges.
+
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+use kernel::{
+    bindings,
+    mm::virt::{
+        vm_flags_t,
+        VmaRef, //
+    },
+};
+
+use crate::pure::{
+    abi::Modes,
+    register::{
+        Backing,
+        Owner,
+        VmaFacts, //
+    },
+};
+
+/// The identity of a context, as a VMA stores it.
+///
+/// A VMA borrows: it holds no reference, and whoever frees a context has taken it out of every VMA
+/// before. This value proves nothing about that; it is there to be stored and compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct ContextPtr(NonNull<bindings::userfaultfd_ctx>);
+
+impl ContextPtr {
+    /// The identity of the context at `ptr`.
+    pub(crate) fn new(ptr: NonNull<bindings::userfaultfd_ctx>) -> Self {
+        Self(ptr)
+    }
+
+    /// The address as C stores it.
+    pub(crate) fn as_raw(self) -> *mut bindings::userfaultfd_ctx {
+        self.0.as_ptr()
+    }
+}
+
+/// The flag of a VMA that stands for each mode; zero where the configuration lacks it.
+const MODE_FLAGS: [(Modes, vm_flags_t); 4] = [
+    (Modes::MISSING, bindings::UFFD_VM_MISSING),
+    (Modes::WP, bindings::UFFD_VM_WP),
+    (Modes::MINOR, bindings::UFFD_VM_MINOR),
+    (Modes::RWP, bindings::UFFD_VM_RWP),
+];
+
+/// The VMA flags that stand for `modes`.
+pub(super) fn flags_of(modes: Modes) -> vm_flags_t {
+    MODE_FLAGS
+        .iter()
+        .filter(|(mode, _)| modes.contains(*mode))
+        .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+/// The pair of pointers that C passes for `owner`.
+pub(super) fn raw_owner(owner: Option<ContextPtr>) -> bindings::vm_userfaultfd_ctx {
+    bindings::vm_userfaultfd_ctx {
+        ctx: owner.map_or(ptr::null_mut(), ContextPtr::as_raw),
+    }
+}
+
+/// Whether page table markers can carry write protection (`uffd_supports_wp_marker`).
+pub(crate) fn supports_wp_marker() -> bool {
+    // SAFETY: Asks about configuration and processor; may be called anywhere.
+    unsafe { bindings::uffd_supports_wp_marker() }
+}
+
+/// A VMA that nobody changes for `'a`: the mmap lock or the VMA's own lock is held, for reading at
+/// least.
+///
+/// That covers the context and the modes: they change only under the mmap lock for writing with
+/// the VMA write-locked on top.
+#[derive(Clone, Copy)]
+pub(crate) struct VmaView<'a>(&'a VmaRef);
+
+impl<'a> VmaView<'a> {
+    /// Looks at `vma`, under the lock that its type stands for.
+    pub(crate) fn new(vma: &'a VmaRef) -> Self {
+        Self(vma)
+    }
+
+    /// First address.
+    pub(crate) fn start(self) -> usize {
+        self.0.start()
+    }
+
+    /// First address beyond.
+    pub(crate) fn end(self) -> usize {
+        self.0.end()
+    }
+
+    /// Who the VMA is registered with.
+    pub(crate) fn owner(self) -> Option<ContextPtr> {
+        // SAFETY: By the invariants of `VmaRef` the VMA is valid and a lock excludes writers.
+        let ctx = unsafe { (*self.0.as_ptr()).vm_userfaultfd_ctx.ctx };
+        NonNull::new(ctx).map(ContextPtr)
+    }
+
+    /// What the VMA is registered for.
+    pub(crate) fn modes(self) -> Modes {
+        MODE_FLAGS
+            .iter()
+            .filter(|(_, flag)| self.has(*flag))
+            .fold(Modes::NONE, |modes, (mode, _)| modes.with(*mode))
+    }
+
+    /// What the VMA maps (`vma_uffd_ops`).
+    pub(crate) fn backing(self) -> Backing {
+        let vma = self.0.as_ptr();
+        // SAFETY: By the invariants of `VmaRef` the VMA is valid and a lock excludes writers, for
+        // the flags, the operations and what they say alike.
+        unsafe {
+            if bindings::uffd_vma_is_hugetlb(vma) {
+                Backing::Hugetlb(bindings::uffd_vma_kernel_pagesize(vma))
+            } else if (*vma).vm_ops.is_null() {
+                Backing::Anonymous
+            } else if (*(*vma).vm_ops).uffd_ops.is_null() {
+                Backing::Foreign
+            } else {
+                Backing::Supported
+            }
+        }
+    }
+
+    /// What the verdicts of registration want to know when `asker` asks.
+    pub(crate) fn facts(self, asker: ContextPtr) -> VmaFacts {
+        VmaFacts {
+            start: self.start(),
+            end: self.end(),
+            owner: match self.owner() {
+                None => Owner::Nobody,
+                Some(owner) if owner == asker => Owner::Asker,
+                Some(_) => Owner::Other,
+            },
+            modes: self.modes(),
+            backing: self.backing(),
+            may_write: self.has(bindings::VM_MAYWRITE),
+            accessible: self.has(bindings::UFFD_VM_ACCESS),
+            excluded: self.has(bindings::UFFD_VM_EXCLUDED),
+            // SAFETY: By the invariants of `VmaRef` the VMA is valid.
+            special: unsafe { bindings::uffd_vma_is_special(self.0.as_ptr()) },
+        }
+    }
+
+    /// Whether any of `flags` is set.
+    fn has(self, flags: vm_flags_t) -> bool {
+        self.0.flags() & flags != 0
+    }
+}
+
+/// A VMA of an address space whose mmap lock is held for writing.
+///
+/// # Invariants
+///
+/// `vma` points at a valid VMA, in its tree or, during fork, on its way into one. The mmap lock of
+/// its mm is held for writing for `'a` by the current thread, and nobody else changes the VMA
+/// through another value of this type for as long.
+pub(crate) struct VmaWriteLocked<'a> {
+    vma: NonNull<bindings::vm_area_struct>,
+    _lock: PhantomData<&'a mut VmaRef>,
+}
+
+impl VmaWriteLocked<'_> {
+    /// Takes on a VMA whose mmap lock somebody else took, such as the C caller of the seam. The
+    /// lock stays with them.
+    ///
+    /// # Safety
+    ///
+    /// `vma` points at a valid VMA. For the lifetime of the value the current thread holds the
+    /// mmap lock of its mm for writing, and the VMA is reached through this value alone.
+    pub(crate) unsafe fn adopt(vma: NonNull<bindings::vm_area_struct>) -> Self {
+        // INVARIANT: As the caller says.
+        Self {
+            vma,
+            _lock: PhantomData,
+        }
+    }
+
+    /// What can be read of the VMA.
+    pub(crate) fn view(&self) -> VmaView<'_> {
+        // SAFETY: By the type invariants the VMA is valid, and the mmap lock is held for writing,
+        // which is stronger than for reading, for as long as `self` is borrowed.
+        VmaView::new(unsafe { VmaRef::from_raw(self.vma.as_ptr()) })
+    }
+
+    /// Who the VMA is registered with.
+    pub(crate) fn owner(&self) -> Option<ContextPtr> {
+        self.view().owner()
+    }
+
+    /// Keeps page faults out of the VMA until the mmap lock is dropped (`vma_start_write`).
+    ///
+    /// May sleep until faults that hold the VMA's own lock have let go of it. Each of them has
+    /// resolved by then, or has queued up on the context.
+    pub(crate) fn exclude_faults(&mut self) {
+        // SAFETY: By the type invariants the VMA is valid and the mmap lock is held for writing.
+        unsafe { bindings::uffd_vma_start_write(self.vma.as_ptr()) };
+    }
+
+    /// Hands the whole VMA to `owner`, for `modes` (`userfaultfd_set_ctx`). May sleep.
+    ///
+    /// Splits and merges nothing, and leaves the page tables alone.
+    pub(super) fn set_context(&mut self, owner: Option<ContextPtr>, modes: Modes) {
+        let kept = self.view().0.flags() & !bindings::UFFD_VM_MODES;
+        let vma = self.vma.as_ptr();
+        self.exclude_faults();
+        // SAFETY: By the type invariants the VMA is valid, and with the mmap lock held for writing
+        // and faults excluded nobody reads or writes what changes here. The flags differ from the
+        // present ones in those of userfaultfd alone.
+        unsafe {
+            (*vma).vm_userfaultfd_ctx = raw_owner(owner);
+            bindings::uffd_vm_flags_reset(vma, kept | flags_of(modes));
+        }
+    }
+
+    /// Takes the VMA out of its context (`userfaultfd_reset_ctx`). May sleep.
+    ///
+    /// For fork and mremap, which do not carry protection over to the page tables of such a VMA.
+    pub(crate) fn reset_context(&mut self) {
+        self.set_context(None, Modes::NONE);
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Registration: which VMAs belong to a context, and for what.
+//!
+//! Both ioctls hold the mmap lock for writing throughout. They look at every VMA of the range
+//! before they change one, so what is refused leaves nothing behind; only a lack of memory can
+//! end them half way, as in C.
+
+use kernel::{
+    prelude::*,
+    warn_on, //
+};
+
+use super::{
+    context::{
+        Context,
+        OFFER, //
+    },
+    errno, //
+};
+use crate::{
+    abstractions::{
+        mmap::MmapWriteGuard,
+        task::cond_resched,
+        vma::{
+            supports_wp_marker,
+            ContextPtr, //
+        },
+    },
+    pure::{
+        abi::{
+            Features,
+            Ioctls,
+            Modes, //
+        },
+        errno::Errno,
+        range::Range,
+        register::{
+            check_start,
+            check_unregister,
+            Backing,
+            Registration,
+            Unregister,
+            VmaFacts, //
+        }, //
+    },
+};
+
+/// Looks at the VMAs that reach into `range`, in address order. What [`check_start`] and `check`
+/// say first is the answer.
+///
+/// # Errors
+///
+/// `EINVAL`: there are no VMAs, or the range starts inside a huge page; then those of `check`.
+fn scan(
+    guard: &MmapWriteGuard<'_>,
+    range: &Range,
+    asker: ContextPtr,
+    mut check: impl FnMut(&VmaFacts) -> Result<(), Errno>,
+) -> Result {
+    let mut vmas = guard.vmas(range).map(|vma| vma.facts(asker)).peekable();
+    check_start(vmas.peek().ok_or(EINVAL)?, range).map_err(errno)?;
+    for facts in vmas {
+        cond_resched();
+        check(&facts).map_err(errno)?;
+    }
+    Ok(())
+}
+
+/// Whether the offer has faults on this kind of memory.
+///
+/// Ranks with the first `EINVAL` of [`Registration::admit`]: memory that cannot be registered.
+fn is_offered(backing: Backing) -> bool {
+    match backing {
+        Backing::Anonymous | Backing::Foreign => true,
+        Backing::Hugetlb(_) => OFFER.features.contains(Features::MISSING_HUGETLBFS),
+        Backing::Supported => OFFER.features.contains(Features::MISSING_SHMEM),
+    }
+}
+
+/// Registers `range` with `ctx` for `modes`; the answer is what will work on it.
+///
+/// Called and left with no lock held; takes the mmap lock for writing. May sleep. Replaces
+/// `userfaultfd_register` after its arguments were checked, and `userfaultfd_register_range`.
+///
+/// # Errors
+///
+/// `ENOMEM`: the process is gone. Then those of [`scan`] with [`Registration::admit`]: `EINVAL`,
+/// `EPERM`, `EBUSY`, with nothing changed. `ENOMEM`: no memory to split or merge a VMA, or too many
+/// of them; the VMAs below that one are registered.
+pub(crate) fn register(ctx: &Context, range: Range, modes: Modes) -> Result<Ioctls> {
+    let registration = Registration {
+        range,
+        modes,
+        wp_async: ctx.features().contains(Features::WP_ASYNC),
+        wp_marker: supports_wp_marker(),
+    };
+    let asker = ctx.pointer();
+    let mm = ctx.mm().mmget_not_zero().ok_or(ENOMEM)?;
+    let mut guard = MmapWriteGuard::lock(&mm);
+
+    let mut hugetlb = false;
+    scan(&guard, &range, asker, |vma| {
+        if !is_offered(vma.backing) {
+            return Err(Errno::EINVAL);
+        }
+        hugetlb |= matches!(vma.backing, Backing::Hugetlb(_));
+        registration.admit(vma)
+    })?;
+
+    let mut walk = guard.walk(&range)?;
+    while let Some(vma) = walk.next() {
+        cond_resched();
+        if !registration.is_done(&vma.view().facts(asker)) {
+            vma.register(asker, modes)?;
+        }
+    }
+    Ok(registration.answer(&OFFER, hugetlb))
+}
+
+/// Takes what lies in `range` out of `ctx`, and wakes who sleeps there for a missing page.
+///
+/// Called and left with no lock held; takes the mmap lock for writing. May sleep. Replaces
+/// `userfaultfd_unregister` after its arguments were checked.
+///
+/// # Errors
+///
+/// `ENOMEM`: the process is gone. Then those of [`scan`] with [`check_unregister`]: `EINVAL`, with
+/// nothing changed. `ENOMEM`: no memory to split or merge a VMA, or too many of them; the VMAs
+/// below that one are unregistered.
+pub(crate) fn unregister(ctx: &Context, range: Range) -> Result {
+    let wp_async = ctx.features().contains(Features::WP_ASYNC);
+    let wp_marker = supports_wp_marker();
+    let asker = ctx.pointer();
+    let mm = ctx.mm().mmget_not_zero().ok_or(ENOMEM)?;
+    let mut guard = MmapWriteGuard::lock(&mm);
+
+    scan(&guard, &range, asker, |vma| {
+        check_unregister(vma, wp_async, wp_marker)
+    })?;
+
+    let mut walk = guard.walk(&range)?;
+    while let Some(mut vma) = walk.next() {
+        cond_resched();
+        match Unregister::of(&vma.view().facts(asker), &range) {
+            Unregister::Skip => continue,
+            Unregister::Clear => {}
+            Unregister::WakeAndClear(part) => {
+                // A fault that found the VMA registered holds the VMA's lock until it has queued
+                // up. Once those are waited for, a wake-up reaches every one, and nobody queues up
+                // behind it. (C wakes without waiting: a fault that queues up between its wake-up
+                // and its write lock sleeps until somebody wakes it by hand.)
+                vma.exclude_faults();
+                ctx.wake(part);
+            }
+        }
+        vma.unregister()?;
+    }
+    Ok(())
+}
+
+/// Takes every VMA out of `ctx`, which is marked as released. Nothing to do if the process is gone:
+/// its VMAs are, too.
+///
+/// Called and left with no lock held; takes the mmap lock for writing, which waits for faults that
+/// met the context before. May sleep. Sleepers are the caller's to wake, afterwards. Replaces
+/// `userfaultfd_release_all`.
+pub(crate) fn release_all(ctx: &Context) {
+    let Some(mm) = ctx.mm().mmget_not_zero() else {
+        return;
+    };
+    let mut guard = MmapWriteGuard::lock(&mm);
+    let mut walk = guard.walk_all();
+    while let Some(vma) = walk.next() {
+        cond_resched();
+        if vma.view().owner() == Some(ctx.pointer()) {
+            // Whole VMAs: nothing to split, and a merge may be given up.
+            warn_on!(vma.unregister().is_err());
+        }
+    }
+}
