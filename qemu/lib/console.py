@@ -43,6 +43,8 @@ PATTERNS = [
     )
 ]
 _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\](?:\[\s*[TC]\d+\])? ?")
+_TASK = re.compile(r"^task:.*\btgid:(\d+) +ppid:(\d+)")
+_FRAME = re.compile(r"^ (?:\? )?[\w.]+\+0x")
 _END = re.compile(r"---\[ end |^={20,}$")
 
 
@@ -132,3 +134,18 @@ class Watcher:
         )
         self.reports.append(report)
         self._before.clear()
+
+
+def user_tasks(lines):
+    """From the kernel's list of all tasks: those of programs, and where in the kernel they are."""
+    found, wanted = [], False
+    for text in lines:
+        bare = _STAMP.sub("", text)
+        if task := _TASK.match(bare):
+            tgid, parent = int(task[1]), int(task[2])
+            wanted = tgid > 2 and parent != 2
+            if wanted:
+                found.append(bare)
+        elif wanted and _FRAME.match(bare):
+            found.append(bare)
+    return found

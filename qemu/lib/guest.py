@@ -10,9 +10,11 @@ import subprocess
 import sys
 import termios
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
-from console import Watcher
+from common import TAIL_LINES
+from console import Watcher, user_tasks
 from machine import Endpoints
 
 # No status came back: the guest died, hung, or never got that far.
@@ -45,6 +47,9 @@ class Outcome:
     ready_after: float | None = None
     seconds: float = 0.0
     reports: list = field(default_factory=list)
+    # The console's last lines, and what programs did when the guest fell silent.
+    tail: list = field(default_factory=list)
+    tasks: list = field(default_factory=list)
 
 
 class Guest:
@@ -60,6 +65,8 @@ class Guest:
         self._status_rest = b""
         self._errors = b""
         self._killed = None
+        self._tail = deque(maxlen=TAIL_LINES)
+        self._dump = None
 
     def run(self, limits):
         """Run to the end. Whatever happens, no QEMU is left behind."""
@@ -131,9 +138,7 @@ class Guest:
                 return self._give_up(f"not done after {limits.total:.0f} s")
             if asked:
                 if silent > _DUMP_QUIET or now - asked > _DUMP_GRACE:
-                    return self._give_up(
-                        f"no byte on any port for {limits.silence:.0f} s; the console's log ends "
-                        "with what its tasks were doing")
+                    return self._give_up(f"no byte on any port for {limits.silence:.0f} s")
             elif limits.silence and silent > limits.silence:
                 if self._outcome.ready_after is None:
                     return self._give_up(f"no byte on any port for {limits.silence:.0f} s")
@@ -141,6 +146,7 @@ class Guest:
                 self._ask_for_tasks()
 
     def _ask_for_tasks(self):
+        self._dump = []
         try:
             self._requests.send(b"tasks\n", socket.MSG_DONTWAIT)
         except OSError:
@@ -171,7 +177,8 @@ class Guest:
     def _on_console(self, data):
         self._log.write(data)
         self._log.flush()
-        self._watcher.feed(data)
+        lines = self._watcher.feed(data)
+        (self._tail if self._dump is None else self._dump).extend(lines)
 
     def _on_errors(self, data):
         self._errors += data
@@ -211,6 +218,8 @@ class Guest:
         outcome = self._outcome
         self._watcher.finish()
         outcome.reports = self._watcher.reports
+        outcome.tail = list(self._tail)
+        outcome.tasks = user_tasks(self._dump or [])
         bad = self._watcher.bad()
         if self._killed:
             outcome.reasons.insert(0, self._killed)

@@ -3,7 +3,7 @@
 
 import unittest
 
-from console import LINES_MAX, Watcher
+from console import LINES_MAX, Watcher, user_tasks
 
 BOOT = """\
 [    0.000000] Linux version 7.3.4 (user@host) (clang) #1 SMP
@@ -78,6 +78,26 @@ HEADLINES = {
 }
 
 
+TASKS = """\
+[    7.628440] sysrq: Show State
+[    7.628599] task:init            state:S stack:0     pid:1     tgid:1     ppid:0      task_flags:0x1
+[    7.628600]  schedule+0x5b/0x90
+[    7.630403] task:kthreadd        state:S stack:0     pid:2     tgid:2     ppid:0      task_flags:0x2
+[    7.630404]  schedule+0x5b/0x90
+[    7.640403] task:kswapd0         state:S stack:0     pid:33    tgid:33    ppid:2      task_flags:0x2
+[    7.640404]  schedule+0x5b/0x90
+[    7.749804] task:suite           state:D stack:0     pid:38    tgid:38    ppid:1      task_flags:0x3
+[    7.749811] Call Trace:
+[    7.749813]  <TASK>
+[    7.749816]  handle_userfault+0x5b8/0x960
+[    7.749817]  ? other+0x1/0x2
+[    7.749878] RIP: 0033:0x7f71b950b503
+[    7.749879]  </TASK>
+[    7.750081] Sched Debug Version: v0.11, 7.3.4 #1
+[    7.750082]  S           suite    38    1048576      2443.321203   E        2444.021203
+"""
+
+
 def watch(text, allow=()):
     watcher = Watcher(allow)
     watcher.feed(text.encode())
@@ -149,6 +169,13 @@ class ConsoleTest(unittest.TestCase):
         text = "[    1.0] UBSAN: x\n[    1.0] BUG: KASAN: y\n"
         self.assertEqual(len(watch(text, allow=["UBSAN"]).bad()), 1)
         self.assertEqual(len(watch(text, allow=["UBSAN", "KASAN"]).bad()), 0)
+
+    def test_tasks_of_programs(self):
+        tasks = user_tasks(TASKS.splitlines())
+        self.assertEqual(len(tasks), 3)
+        self.assertTrue(tasks[0].startswith("task:suite "))
+        self.assertEqual(tasks[1:], [" handle_userfault+0x5b8/0x960", " ? other+0x1/0x2"])
+        self.assertEqual(watch(TASKS).reports, [])
 
 
 if __name__ == "__main__":
