@@ -51,9 +51,8 @@ class Machine:
 
     def cmdline(self):
         """The kernel's command line."""
-        words = list(_CMDLINE)
-        if self.interactive:
-            words.append("loglevel=4")
+        # The quieter level counts from where it stands, so it goes before the early console.
+        words = ["loglevel=4", *_CMDLINE] if self.interactive else list(_CMDLINE)
         if self.gdb:
             words.append("nokaslr")
         if self.icount:

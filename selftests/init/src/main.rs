@@ -56,6 +56,7 @@ fn guest() -> Result<(), String> {
 fn perform(job: &[u8], status: &mut Status) -> Result<u8, String> {
     let job = Job::parse(job)?;
     let output = ports::open("uffd.output")?;
+    system::set_host_name();
     system::loopback_up();
     if let Some(count) = job.hugepages {
         system::reserve_hugepages(count)?;

@@ -131,6 +131,11 @@ pub fn reserve_hugepages(count: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// For prompts and logs; nothing depends on it.
+pub fn set_host_name() {
+    let _ = fs::write("/proc/sys/kernel/hostname", "guest");
+}
+
 /// Give programs a network of their own. A kernel without one is fine.
 pub fn loopback_up() {
     let Ok(socket) = socket(
