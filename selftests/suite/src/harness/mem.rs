@@ -129,6 +129,16 @@ impl Mapping {
         Errno::result(unsafe { libc::munmap(address.cast(), len as usize) }).expect("munmap");
     }
 
+    /// Puts fresh private memory in the place of a page.
+    #[track_caller]
+    pub fn map_over(&self, index: u64) {
+        let address = self.pointer(index * PAGE, PAGE).cast();
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        // SAFETY: the page lies in this mapping, which no reference points into.
+        let at = unsafe { libc::mmap(address, PAGE as usize, RW, flags, -1, 0) };
+        assert_ne!(at, libc::MAP_FAILED, "mmap");
+    }
+
     /// madvise(2) on a part, given by its offset.
     pub fn advise(&self, offset: u64, len: u64, advice: i32) -> Result<(), Errno> {
         let address = self.pointer(offset, len);
@@ -190,17 +200,6 @@ impl Drop for Mapping {
 
 /// Readable and writable.
 pub const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
-
-/// Reads a byte of memory that no [`Mapping`] stands for.
-///
-/// # Safety
-///
-/// The address is mapped readable.
-pub unsafe fn read_at(address: u64) -> u8 {
-    let address: *const u8 = ptr::with_exposed_provenance(address as usize);
-    // SAFETY: see above.
-    unsafe { address.read_volatile() }
-}
 
 /// A file in memory (shmem) of this many pages, all of them holes.
 #[track_caller]

@@ -25,7 +25,7 @@
 //! on stdout and stderr is shown when the test fails. After the timeout the whole group is killed
 //! and the test has failed; so it may block for ever when the kernel misbehaves, and must never
 //! sleep to let something happen. To wait for another thread there are [`task::Faulter`],
-//! [`task::wait_asleep`], [`task::until`] and [`env::wait_queued`].
+//! [`sleepers`], [`task::wait_asleep`], [`task::until`] and [`env::wait_queued`].
 //!
 //! Memory that faults are played with comes from [`mem::Mapping`] and is only touched through its
 //! volatile accessors.
@@ -42,8 +42,12 @@ pub mod task;
 
 pub use need::Need;
 
+use mem::Mapping;
 use nix::errno::Errno;
 use std::fmt::Debug;
+use std::sync::Arc;
+use task::Faulter;
+use uffd::abi::UFFDIO_REGISTER_MODE_MISSING;
 use uffd::Uffd;
 
 /// Exit status of a test process that was skipped, as the kernel's own suites use it.
@@ -123,4 +127,42 @@ pub fn blocking_uffd_with(features: u64) -> Uffd {
 #[track_caller]
 pub fn uffd_raw(flags: i32) -> Uffd {
     Uffd::from_syscall(libc::O_CLOEXEC | flags).expect("userfaultfd")
+}
+
+/// Registers a mapping for missing faults, and shares it with the threads to come.
+#[track_caller]
+pub fn registered(mapping: Mapping, uffd: &Uffd) -> Arc<Mapping> {
+    let mode = UFFDIO_REGISTER_MODE_MISSING;
+    uffd.register(mapping.start(), mapping.len(), mode)
+        .expect("UFFDIO_REGISTER");
+    Arc::new(mapping)
+}
+
+/// Threads that sleep in reads of the given pages, queued in that order.
+pub fn sleepers(
+    uffd: &Uffd,
+    target: &Arc<Mapping>,
+    pages: impl IntoIterator<Item = u64>,
+) -> Vec<Faulter<u8>> {
+    let before = env::fdinfo(uffd).total;
+    (before + 1..)
+        .zip(pages)
+        .map(|(count, page)| {
+            let faulter = Faulter::read(target, page * mem::PAGE);
+            env::wait_queued(uffd, count);
+            faulter.wait_asleep();
+            faulter
+        })
+        .collect()
+}
+
+/// Gives the range back, which wakes everybody, and waits for them; nothing had been filled.
+#[track_caller]
+pub fn release(uffd: &Uffd, target: &Mapping, sleepers: Vec<Faulter<u8>>) {
+    uffd.unregister(target.start(), target.len())
+        .expect("UFFDIO_UNREGISTER");
+    assert!(sleepers
+        .into_iter()
+        .map(Faulter::join)
+        .all(|value| value == 0));
 }

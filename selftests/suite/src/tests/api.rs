@@ -4,10 +4,11 @@
 
 use crate::harness::env::fdinfo;
 use crate::harness::mem::{Mapping, PAGE};
+use crate::harness::process::Child;
 use crate::harness::{expect_errno, tests, uffd_raw, uffd_with, Need};
 use nix::fcntl::{fcntl, FcntlArg};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use uffd::abi::*;
@@ -15,6 +16,7 @@ use uffd::{Errno, Uffd};
 
 tests! {
     syscall_takes_only_known_flags;
+    device_makes_descriptors [Need::Root, Need::Path("/dev/userfaultfd")];
     descriptor_has_the_flags_asked_for;
     handshake_reports_what_there_is;
     wrong_version_is_refused;
@@ -76,6 +78,21 @@ fn syscall_takes_only_known_flags() {
     }
     Uffd::from_syscall(known).unwrap();
     Uffd::from_syscall(0).unwrap();
+}
+
+fn device_makes_descriptors() {
+    let uffd = Uffd::from_device(libc::O_CLOEXEC | libc::O_NONBLOCK).unwrap();
+    assert_eq!(uffd.api(0).unwrap(), uffd_raw(0).api(0).unwrap());
+    expect_errno(uffd.read(), Errno::EAGAIN);
+    for flag in [1 << 1, libc::O_APPEND, 1 << 30, i32::MIN] {
+        expect_errno(Uffd::from_device(flag), Errno::EINVAL);
+    }
+    let device = std::fs::File::open("/dev/userfaultfd").unwrap();
+    for request in [UFFDIO_API, USERFAULTFD_IOC_NEW + 1, 0] {
+        // SAFETY: the kernel cannot write to address 0.
+        let ret = Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), request, 0) });
+        expect_errno(ret, Errno::EINVAL);
+    }
 }
 
 fn descriptor_has_the_flags_asked_for() {
@@ -172,32 +189,35 @@ fn wp_async_brings_unpopulated_along() {
 
 fn fork_event_needs_privilege() {
     uffd_raw(0).api(UFFD_FEATURE_EVENT_FORK).unwrap();
-    let uffd = uffd_raw(0);
-    let nobody = nix::unistd::Uid::from_raw(65534);
-    nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
+    let child = Child::spawn(|| {
+        let uffd = uffd_raw(0);
+        let nobody = nix::unistd::Uid::from_raw(65534);
+        nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
 
-    refused(
-        &uffd,
-        request(UFFD_API, UFFD_FEATURE_EVENT_FORK),
-        Errno::EPERM,
-    );
-    // The version is looked at before the privilege, and the privilege before other features.
-    refused(
-        &uffd,
-        request(UFFD_API + 1, UFFD_FEATURE_EVENT_FORK),
-        Errno::EINVAL,
-    );
-    refused(
-        &uffd,
-        request(UFFD_API, UFFD_FEATURE_EVENT_FORK | 1 << 63),
-        Errno::EPERM,
-    );
-    refused(
-        &uffd,
-        request(UFFD_API, UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_RWP_ASYNC),
-        Errno::EPERM,
-    );
-    uffd.api(UFFD_FEATURE_EVENT_REMOVE).unwrap();
+        refused(
+            &uffd,
+            request(UFFD_API, UFFD_FEATURE_EVENT_FORK),
+            Errno::EPERM,
+        );
+        // The version is looked at before the privilege, and the privilege before other features.
+        refused(
+            &uffd,
+            request(UFFD_API + 1, UFFD_FEATURE_EVENT_FORK),
+            Errno::EINVAL,
+        );
+        refused(
+            &uffd,
+            request(UFFD_API, UFFD_FEATURE_EVENT_FORK | 1 << 63),
+            Errno::EPERM,
+        );
+        refused(
+            &uffd,
+            request(UFFD_API, UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_RWP_ASYNC),
+            Errno::EPERM,
+        );
+        uffd.api(UFFD_FEATURE_EVENT_REMOVE).unwrap();
+    });
+    child.expect_success();
 }
 
 fn handshake_succeeds_once() {

@@ -10,9 +10,8 @@ use crate::harness::env::{fdinfo, vmas, wait_queued};
 use crate::harness::mem::{memfd, Mapping, PAGE};
 use crate::harness::raw::{Argument, WORD};
 use crate::harness::task::Faulter;
-use crate::harness::{expect_errno, tests, uffd_raw, uffd_with};
+use crate::harness::{expect_errno, registered, tests, uffd_raw, uffd_with};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use uffd::abi::*;
 use uffd::{Errno, Uffd};
 use Errno::{EEXIST, EFAULT, EINVAL};
@@ -30,13 +29,6 @@ tests! {
 }
 
 const MISSING: u64 = UFFDIO_REGISTER_MODE_MISSING;
-
-fn registered(pages: u64, uffd: &Uffd) -> Arc<Mapping> {
-    let mapping = Mapping::anon(pages);
-    uffd.register(mapping.start(), mapping.len(), MISSING)
-        .unwrap();
-    Arc::new(mapping)
-}
 
 /// Words of an argument by its request.
 fn words_of(request: u64) -> u64 {
@@ -111,7 +103,7 @@ fn register_without_a_result_field() {
 
 fn copy_without_a_result_field() {
     let uffd = uffd_with(0);
-    let (target, source) = (registered(1, &uffd), Mapping::anon(1));
+    let (target, source) = (registered(Mapping::anon(1), &uffd), Mapping::anon(1));
     source.fill(0, PAGE, 7);
     let (to, from) = (target.start(), source.start());
     expect_errno(cut(&uffd, UFFDIO_COPY, &[to, from, PAGE, 4]), EINVAL);
@@ -126,7 +118,7 @@ fn copy_without_a_result_field() {
 
 fn copy_without_a_result_field_wakes_nobody() {
     let uffd = uffd_with(0);
-    let (target, source) = (registered(1, &uffd), Mapping::anon(1));
+    let (target, source) = (registered(Mapping::anon(1), &uffd), Mapping::anon(1));
     let faulter = Faulter::read(&target, 0);
     faulter.wait_asleep();
     expect_errno(
@@ -157,7 +149,7 @@ fn check_range(uffd: &Uffd, request: u64, start: u64) {
 
 fn zeropage_without_a_result_field() {
     let uffd = uffd_with(0);
-    let target = registered(1, &uffd);
+    let target = registered(Mapping::anon(1), &uffd);
     check_range(&uffd, UFFDIO_ZEROPAGE, target.start());
     assert_eq!(target.read(0), 0);
 }
@@ -175,13 +167,13 @@ fn continue_without_a_result_field() {
 
 fn poison_without_a_result_field() {
     let uffd = uffd_with(0);
-    let target = registered(1, &uffd);
+    let target = registered(Mapping::anon(1), &uffd);
     check_range(&uffd, UFFDIO_POISON, target.start());
 }
 
 fn move_without_a_result_field() {
     let uffd = uffd_with(0);
-    let (target, source) = (registered(1, &uffd), Mapping::anon(1));
+    let (target, source) = (registered(Mapping::anon(1), &uffd), Mapping::anon(1));
     source.fill(0, PAGE, 5);
     let (to, from) = (target.start(), source.start());
     expect_errno(cut(&uffd, UFFDIO_MOVE, &[to, from, PAGE, 4]), EINVAL);
@@ -195,7 +187,11 @@ fn move_without_a_result_field() {
 
 fn read_only_result_field() {
     let uffd = uffd_with(0);
-    let (target, source, argument) = (registered(1, &uffd), Mapping::anon(1), Mapping::anon(1));
+    let (target, source, argument) = (
+        registered(Mapping::anon(1), &uffd),
+        Mapping::anon(1),
+        Mapping::anon(1),
+    );
     for (word, offset) in [target.start(), source.start(), PAGE, 0, 0]
         .into_iter()
         .zip((0..).step_by(WORD as usize))

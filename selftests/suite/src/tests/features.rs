@@ -5,7 +5,7 @@
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::sigbus;
 use crate::harness::task::Faulter;
-use crate::harness::{expect_errno, tests, uffd_raw, uffd_with};
+use crate::harness::{expect_errno, registered, tests, uffd_raw, uffd_with};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Arc;
@@ -21,13 +21,6 @@ tests! {
     exact_address_keeps_the_offset;
     features_are_per_descriptor;
     user_mode_only_fails_calls;
-}
-
-fn registered(uffd: &Uffd, pages: u64) -> Arc<Mapping> {
-    let mapping = Mapping::anon(pages);
-    uffd.register(mapping.start(), mapping.len(), UFFDIO_REGISTER_MODE_MISSING)
-        .unwrap();
-    Arc::new(mapping)
 }
 
 /// The message of one fault, which is then resolved.
@@ -66,7 +59,7 @@ fn write_in_kernel(mapping: &Mapping, offset: u64) -> Result<isize, Errno> {
 
 fn sigbus_instead_of_a_message() {
     let uffd = uffd_with(UFFD_FEATURE_SIGBUS);
-    let target = registered(&uffd, 4);
+    let target = registered(Mapping::anon(4), &uffd);
     sigbus::catch();
     assert_eq!(target.read(PAGE + 5), 0);
     let seen = sigbus::caught();
@@ -85,7 +78,7 @@ fn sigbus_instead_of_a_message() {
 
 fn sigbus_mode_can_be_filled() {
     let uffd = uffd_with(UFFD_FEATURE_SIGBUS);
-    let target = registered(&uffd, 2);
+    let target = registered(Mapping::anon(2), &uffd);
     let source = Mapping::anon(1);
     source.fill(0, PAGE, 8);
     sigbus::catch();
@@ -97,7 +90,7 @@ fn sigbus_mode_can_be_filled() {
 
 fn sigbus_inside_a_call_is_efault() {
     let uffd = uffd_with(UFFD_FEATURE_SIGBUS);
-    let target = registered(&uffd, 1);
+    let target = registered(Mapping::anon(1), &uffd);
     expect_errno(read_in_kernel(&target, 0), Errno::EFAULT);
     expect_errno(write_in_kernel(&target, 0), Errno::EFAULT);
     uffd.zeropage(target.page(0), PAGE, 0).unwrap();
@@ -107,7 +100,7 @@ fn sigbus_inside_a_call_is_efault() {
 
 fn thread_id_names_the_thread() {
     let uffd = uffd_with(UFFD_FEATURE_THREAD_ID);
-    let target = registered(&uffd, 2);
+    let target = registered(Mapping::anon(2), &uffd);
     for page in 0..2 {
         let (fault, tid) = fault(&uffd, &target, page * PAGE, page == 1);
         assert_eq!(fault.ptid, tid as u32);
@@ -121,14 +114,14 @@ fn thread_id_names_the_thread() {
 
 fn thread_id_is_zero_unless_asked_for() {
     let uffd = uffd_with(UFFD_FEATURE_EXACT_ADDRESS);
-    let target = registered(&uffd, 1);
+    let target = registered(Mapping::anon(1), &uffd);
     assert_eq!(fault(&uffd, &target, 0, false).0.ptid, 0);
 }
 
 fn exact_address_keeps_the_offset() {
     for (feature, mask) in [(UFFD_FEATURE_EXACT_ADDRESS, !0), (0, !(PAGE - 1))] {
         let uffd = uffd_with(feature);
-        let target = registered(&uffd, 4);
+        let target = registered(Mapping::anon(4), &uffd);
         for (page, offset) in [0, 1, 0x123, PAGE - 1].into_iter().enumerate() {
             let offset = page as u64 * PAGE + offset;
             let (fault, _) = fault(&uffd, &target, offset, page % 2 == 1);
@@ -142,7 +135,10 @@ fn features_are_per_descriptor() {
         uffd_with(0),
         uffd_with(UFFD_FEATURE_EXACT_ADDRESS | UFFD_FEATURE_THREAD_ID),
     );
-    let (first, second) = (registered(&plain, 1), registered(&exact, 1));
+    let (first, second) = (
+        registered(Mapping::anon(1), &plain),
+        registered(Mapping::anon(1), &exact),
+    );
     let (message, tid) = fault(&exact, &second, 77, false);
     assert_eq!(
         (message.address, message.ptid),
@@ -155,7 +151,7 @@ fn features_are_per_descriptor() {
 fn user_mode_only_fails_calls() {
     let uffd = uffd_raw(libc::O_NONBLOCK | UFFD_USER_MODE_ONLY as i32);
     uffd.api(0).unwrap();
-    let target = registered(&uffd, 2);
+    let target = registered(Mapping::anon(2), &uffd);
     expect_errno(read_in_kernel(&target, 0), Errno::EFAULT);
     expect_errno(write_in_kernel(&target, 0), Errno::EFAULT);
     expect_errno(uffd.read(), Errno::EAGAIN);

@@ -2,15 +2,15 @@
 
 //! The calls that fill missing pages, and WAKE: contents, partial results, who is woken.
 
-use crate::harness::env::{fdinfo, wait_queued};
+use crate::harness::env::fdinfo;
 use crate::harness::handler::Handler;
 use crate::harness::mem::{memfd, Mapping, PAGE};
-use crate::harness::task::{until, Faulter};
-use crate::harness::{expect_errno, tests, uffd_with, Need};
+use crate::harness::task::Faulter;
+use crate::harness::{expect_errno, registered, tests, uffd_with, Need};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use uffd::abi::*;
-use uffd::{Errno, Partial, Uffd};
+use uffd::{Errno, Partial};
 
 tests! {
     copy_fills_every_byte;
@@ -29,30 +29,18 @@ tests! {
     zeropage_into_shared_memory_allocates;
     zeropage_stops_at_a_present_page;
     fill_needs_one_registered_mapping;
-    fill_wakes_its_range_only;
-    partial_copy_wakes_what_it_filled;
-    dontwake_leaves_the_sleepers;
-    failed_fill_does_not_wake;
-    wake_of_a_range_without_sleepers;
-    wake_ends_at_the_range;
 }
 
 const MISSING: u64 = UFFDIO_REGISTER_MODE_MISSING;
 
-fn registered(mapping: Mapping, uffd: &Uffd) -> Arc<Mapping> {
-    uffd.register(mapping.start(), mapping.len(), MISSING)
-        .unwrap();
-    Arc::new(mapping)
-}
-
 /// Pages in which no two neighbouring bytes or pages look alike.
-fn pattern(pages: u64) -> Mapping {
+pub(super) fn pattern(pages: u64) -> Mapping {
     let mapping = Mapping::anon(pages);
     (0..pages * PAGE).for_each(|at| mapping.write(at, byte(at)));
     mapping
 }
 
-fn byte(at: u64) -> u8 {
+pub(super) fn byte(at: u64) -> u8 {
     (at % 251) as u8
 }
 
@@ -61,7 +49,7 @@ fn bytes(from: u64, len: u64) -> Vec<u8> {
 }
 
 /// A request that did a part.
-fn partly(result: u64) -> Partial {
+pub(super) fn partly(result: u64) -> Partial {
     Partial {
         errno: Errno::EAGAIN,
         result: result as i64,
@@ -69,7 +57,7 @@ fn partly(result: u64) -> Partial {
 }
 
 /// A request that did nothing.
-fn failed(errno: Errno) -> Partial {
+pub(super) fn failed(errno: Errno) -> Partial {
     Partial {
         errno,
         result: -(errno as i64),
@@ -369,165 +357,4 @@ fn fill_needs_one_registered_mapping() {
     assert_eq!(uffd.copy(target.page(1), source.start(), 2 * PAGE, 0), none);
     assert_eq!(uffd.copy(target.page(1), source.start(), PAGE, 0), Ok(PAGE));
     assert_eq!(uffd.copy(target.page(2), source.start(), PAGE, 0), Ok(PAGE));
-}
-
-/// Sleepers in pages 0, 1, 2..., whose messages have been read for every other one.
-fn sleepers(uffd: &Uffd, target: &Arc<Mapping>, count: u64) -> Vec<Faulter<u8>> {
-    let sleepers: Vec<_> = (0..count)
-        .map(|page| {
-            let faulter = Faulter::read(target, page * PAGE);
-            wait_queued(uffd, page as usize + 1);
-            faulter.wait_asleep();
-            faulter
-        })
-        .collect();
-    (0..count / 2).for_each(|_| drop(uffd.read().unwrap()));
-    sleepers
-}
-
-fn fill_wakes_its_range_only() {
-    let uffd = uffd_with(0);
-    let target = registered(Mapping::anon(6), &uffd);
-    let source = pattern(2);
-    let mut sleepers = sleepers(&uffd, &target, 6);
-    // The reader has seen 0, 1 and 2; so the range meets one seen fault and one unseen.
-    assert_eq!(
-        uffd.copy(target.page(2), source.start(), 2 * PAGE, 0),
-        Ok(2 * PAGE)
-    );
-    let woken: Vec<_> = sleepers.drain(2..4).collect();
-    assert_eq!(
-        woken.into_iter().map(Faulter::join).collect::<Vec<_>>(),
-        [byte(0), byte(PAGE)]
-    );
-    assert_eq!((fdinfo(&uffd).pending, fdinfo(&uffd).total), (2, 4));
-    sleepers.iter().for_each(Faulter::wait_asleep);
-    for page in [0, 1, 4, 5] {
-        uffd.zeropage(target.page(page), PAGE, 0).unwrap();
-    }
-    assert!(sleepers
-        .into_iter()
-        .map(Faulter::join)
-        .all(|value| value == 0));
-}
-
-fn partial_copy_wakes_what_it_filled() {
-    let uffd = uffd_with(0);
-    let target = Mapping::anon(3);
-    target.write(PAGE, 1);
-    let target = registered(target, &uffd);
-    let source = pattern(3);
-    let first = Faulter::read(&target, 0);
-    first.wait_asleep();
-    let last = Faulter::read(&target, 2 * PAGE);
-    wait_queued(&uffd, 2);
-    last.wait_asleep();
-    assert_eq!(
-        uffd.copy(target.start(), source.start(), 3 * PAGE, 0),
-        Err(partly(PAGE))
-    );
-    assert_eq!(first.join(), byte(0));
-    assert_eq!(fdinfo(&uffd).total, 1);
-    last.wait_asleep();
-    uffd.zeropage(target.page(2), PAGE, 0).unwrap();
-    assert_eq!(last.join(), 0);
-}
-
-fn dontwake_leaves_the_sleepers() {
-    let uffd = uffd_with(0);
-    let target = registered(Mapping::anon(2), &uffd);
-    let source = pattern(1);
-    let sleepers = sleepers(&uffd, &target, 2);
-    let dontwake = UFFDIO_COPY_MODE_DONTWAKE;
-    assert_eq!(
-        uffd.copy(target.page(0), source.start(), PAGE, dontwake),
-        Ok(PAGE)
-    );
-    assert_eq!(
-        uffd.zeropage(target.page(1), PAGE, UFFDIO_ZEROPAGE_MODE_DONTWAKE),
-        Ok(PAGE)
-    );
-    assert_eq!((fdinfo(&uffd).pending, fdinfo(&uffd).total), (1, 2));
-    sleepers.iter().for_each(Faulter::wait_asleep);
-    // Whoever comes now finds the pages.
-    assert_eq!((target.read(0), target.read(PAGE)), (byte(0), 0));
-    uffd.wake(target.start(), 2 * PAGE).unwrap();
-    assert_eq!(
-        sleepers.into_iter().map(Faulter::join).collect::<Vec<_>>(),
-        [byte(0), 0]
-    );
-    // The message that nobody read has gone with its sleeper.
-    expect_errno(uffd.read(), Errno::EAGAIN);
-}
-
-fn failed_fill_does_not_wake() {
-    let uffd = uffd_with(0);
-    let target = registered(Mapping::anon(1), &uffd);
-    let source = Mapping::with_hole();
-    let faulter = Faulter::read(&target, 0);
-    faulter.wait_asleep();
-    let fault = uffd.read().unwrap();
-    assert_eq!(
-        uffd.copy(target.page(0), source.page(1), PAGE, 0),
-        Err(failed(Errno::EFAULT))
-    );
-    expect_errno(uffd.zeropage(target.page(0), PAGE, u64::MAX), Errno::EINVAL);
-    // A sleeper that had been woken would have come back as an unread fault.
-    faulter.wait_asleep();
-    assert_eq!((fdinfo(&uffd).pending, fdinfo(&uffd).total), (0, 1));
-    assert_eq!(fault.decode().pagefault().unwrap().address, target.page(0));
-    uffd.zeropage(target.page(0), PAGE, 0).unwrap();
-    assert_eq!(faulter.join(), 0);
-}
-
-fn wake_of_a_range_without_sleepers() {
-    let uffd = uffd_with(0);
-    let target = registered(Mapping::anon(2), &uffd);
-    let elsewhere = Mapping::anon(1);
-    let faulter = Faulter::read(&target, 0);
-    faulter.wait_asleep();
-    let fault = uffd.read().unwrap();
-    // WAKE looks at sleepers, not at mappings: any range that could be one will do.
-    uffd.wake(target.page(1), PAGE).unwrap();
-    uffd.wake(elsewhere.start(), PAGE).unwrap();
-    uffd.wake(0, PAGE).unwrap();
-    faulter.wait_asleep();
-    assert_eq!((fdinfo(&uffd).pending, fdinfo(&uffd).total), (0, 1));
-    uffd.zeropage(fault.decode().pagefault().unwrap().address, PAGE, 0)
-        .unwrap();
-    assert_eq!(faulter.join(), 0);
-}
-
-fn wake_ends_at_the_range() {
-    let uffd = uffd_with(UFFD_FEATURE_EXACT_ADDRESS);
-    let target = registered(Mapping::anon(4), &uffd);
-    // The outermost bytes around and in the range, by exact address.
-    let offsets = [PAGE - 1, PAGE, 3 * PAGE - 1, 3 * PAGE];
-    let sleepers: Vec<_> = (1..)
-        .zip(offsets)
-        .map(|(count, offset)| {
-            let faulter = Faulter::read(&target, offset);
-            wait_queued(&uffd, count);
-            faulter.wait_asleep();
-            faulter
-        })
-        .collect();
-    (0..4).for_each(|_| drop(uffd.read().unwrap()));
-    uffd.wake(target.page(1), 2 * PAGE).unwrap();
-    // The two that were in the range come back as unread faults.
-    until(|| fdinfo(&uffd).pending == 2);
-    let mut again: Vec<u64> = (0..2)
-        .map(|_| uffd.read_event().unwrap().pagefault().unwrap().address)
-        .collect();
-    again.sort_unstable();
-    assert_eq!(
-        again,
-        [target.start() + offsets[1], target.start() + offsets[2]]
-    );
-    expect_errno(uffd.read(), Errno::EAGAIN);
-    uffd.zeropage(target.start(), 4 * PAGE, 0).unwrap();
-    assert!(sleepers
-        .into_iter()
-        .map(Faulter::join)
-        .all(|value| value == 0));
 }

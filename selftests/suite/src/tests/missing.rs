@@ -6,7 +6,7 @@ use crate::harness::env::{fdinfo, wait_queued};
 use crate::harness::handler::Handler;
 use crate::harness::mem::{memfd, Mapping, PAGE};
 use crate::harness::task::Faulter;
-use crate::harness::{expect_errno, tests, uffd_with};
+use crate::harness::{expect_errno, registered, tests, uffd_with};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use uffd::abi::*;
@@ -28,12 +28,6 @@ tests! {
     close_ends_the_sleep;
     register_again_keeps_the_sleepers;
     many_threads_are_served;
-}
-
-fn registered(mapping: Mapping, uffd: &Uffd) -> Arc<Mapping> {
-    uffd.register(mapping.start(), mapping.len(), UFFDIO_REGISTER_MODE_MISSING)
-        .unwrap();
-    Arc::new(mapping)
 }
 
 fn page_of(value: u8) -> Mapping {

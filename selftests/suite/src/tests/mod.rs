@@ -7,22 +7,29 @@ use crate::harness::Test;
 mod api;
 mod argument;
 mod changing;
+mod eligible;
 mod errno;
 mod features;
 mod fill;
 mod missing;
+mod poll;
 mod read;
 mod register;
+mod wake;
 
 /// The tests of every module, in alphabetical order.
 pub const MODULES: &[&[Test]] = &[
     api::TESTS,
     argument::TESTS,
     changing::TESTS,
-    errno::TESTS,
+    eligible::TESTS,
+    errno::fill::TESTS,
+    errno::range::TESTS,
     features::TESTS,
     fill::TESTS,
     missing::TESTS,
+    poll::TESTS,
     read::TESTS,
     register::TESTS,
+    wake::TESTS,
 ];

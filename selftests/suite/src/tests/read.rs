@@ -2,18 +2,19 @@
 
 //! Reading messages: blocking, polling, order, several readers, and bad buffers.
 
-use crate::harness::env::{fdinfo, implementation, wait_queued, Implementation};
+use super::poll::poll_now;
+use crate::harness::env::{fdinfo, implementation, Implementation};
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::task::{wait_asleep_in, Faulter};
-use crate::harness::{blocking_uffd_with, expect_errno, tests, uffd_with, Need};
-use nix::fcntl::{fcntl, FcntlArg, OFlag};
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use crate::harness::{
+    blocking_uffd_with, expect_errno, registered, release, sleepers, tests, uffd_with, Need,
+};
+use nix::poll::PollFlags;
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
 use std::collections::BTreeSet;
 use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc};
 use uffd::abi::*;
@@ -26,12 +27,6 @@ tests! {
     blocking_read_is_interrupted;
     nowait_read_of_a_blocking_descriptor;
     read_at_an_offset_is_refused;
-    poll_tells_of_unread_faults;
-    poll_of_a_blocking_descriptor;
-    poll_follows_the_status_flags;
-    poll_wakes_up;
-    epoll_level_and_edge;
-    every_poller_wakes_up;
     readers_share_the_faults;
     faults_come_in_order;
     short_buffers;
@@ -45,40 +40,6 @@ tests! {
 
 const MSG: usize = size_of::<UffdMsg>();
 
-fn registered(uffd: &Uffd, pages: u64) -> Arc<Mapping> {
-    let mapping = Mapping::anon(pages);
-    uffd.register(mapping.start(), mapping.len(), UFFDIO_REGISTER_MODE_MISSING)
-        .unwrap();
-    Arc::new(mapping)
-}
-
-/// Sleepers in the given pages, queued in that order.
-fn sleepers(
-    uffd: &Uffd,
-    target: &Arc<Mapping>,
-    pages: impl IntoIterator<Item = u64>,
-) -> Vec<Faulter<u8>> {
-    let before = fdinfo(uffd).total;
-    (before + 1..)
-        .zip(pages)
-        .map(|(count, page)| {
-            let faulter = Faulter::read(target, page * PAGE);
-            wait_queued(uffd, count);
-            faulter.wait_asleep();
-            faulter
-        })
-        .collect()
-}
-
-/// Fills everything and waits for the sleepers.
-fn release(uffd: &Uffd, target: &Mapping, sleepers: Vec<Faulter<u8>>) {
-    uffd.unregister(target.start(), target.len()).unwrap();
-    assert!(sleepers
-        .into_iter()
-        .map(Faulter::join)
-        .all(|value| value == 0));
-}
-
 #[track_caller]
 fn next_page(uffd: &Uffd, target: &Mapping) -> u64 {
     page_of(&uffd.read().expect("a message"), target)
@@ -86,12 +47,6 @@ fn next_page(uffd: &Uffd, target: &Mapping) -> u64 {
 
 fn page_of(msg: &UffdMsg, target: &Mapping) -> u64 {
     (msg.decode().pagefault().expect("a page fault").address - target.start()) / PAGE
-}
-
-fn poll_now(uffd: &Uffd) -> PollFlags {
-    let mut fds = [PollFd::new(uffd.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).unwrap();
-    fds[0].revents().expect("known flags")
 }
 
 /// read(2) into a mapping.
@@ -107,7 +62,7 @@ fn nonblocking_read_of_nothing() {
     let uffd = uffd_with(0);
     expect_errno(uffd.read(), Errno::EAGAIN);
     expect_errno(uffd.read_many(&mut [UffdMsg::default(); 4]), Errno::EAGAIN);
-    let _target = registered(&uffd, 1);
+    let _target = registered(Mapping::anon(1), &uffd);
     expect_errno(uffd.read(), Errno::EAGAIN);
 }
 
@@ -121,7 +76,7 @@ fn reader(uffd: &Arc<Uffd>) -> Faulter<Result<UffdMsg, Errno>> {
 
 fn blocking_read_waits_for_a_fault() {
     let uffd = Arc::new(blocking_uffd_with(0));
-    let target = registered(&uffd, 2);
+    let target = registered(Mapping::anon(2), &uffd);
     for page in [1, 0] {
         let reader = reader(&uffd);
         let faulter = Faulter::read(&target, page * PAGE);
@@ -133,7 +88,7 @@ fn blocking_read_waits_for_a_fault() {
 
 fn blocking_read_takes_what_there_is() {
     let uffd = blocking_uffd_with(0);
-    let target = registered(&uffd, 2);
+    let target = registered(Mapping::anon(2), &uffd);
     let sleepers = sleepers(&uffd, &target, [0, 1]);
     // Only the first message is waited for: two are there, four would fit.
     let mut msgs = [UffdMsg::default(); 4];
@@ -159,7 +114,7 @@ fn blocking_read_is_interrupted() {
         SIGNALS.store(0, Ordering::SeqCst);
 
         let uffd = Arc::new(blocking_uffd_with(0));
-        let target = registered(&uffd, 1);
+        let target = registered(Mapping::anon(1), &uffd);
         let (sender, receiver) = mpsc::channel();
         let thread = Arc::clone(&uffd);
         let reader = Faulter::spawn(move || {
@@ -196,7 +151,7 @@ fn preadv2(uffd: &Uffd, offset: i64, flags: i32) -> Result<UffdMsg, Errno> {
 
 fn nowait_read_of_a_blocking_descriptor() {
     let uffd = blocking_uffd_with(0);
-    let target = registered(&uffd, 1);
+    let target = registered(Mapping::anon(1), &uffd);
     expect_errno(preadv2(&uffd, -1, libc::RWF_NOWAIT), Errno::EAGAIN);
     let sleepers = sleepers(&uffd, &target, [0]);
     assert_eq!(
@@ -208,7 +163,7 @@ fn nowait_read_of_a_blocking_descriptor() {
 
 fn read_at_an_offset_is_refused() {
     let uffd = uffd_with(0);
-    let target = registered(&uffd, 1);
+    let target = registered(Mapping::anon(1), &uffd);
     let sleepers = sleepers(&uffd, &target, [0]);
     expect_errno(preadv2(&uffd, 0, 0), Errno::ESPIPE);
     expect_errno(preadv2(&uffd, 4096, 0), Errno::ESPIPE);
@@ -216,144 +171,10 @@ fn read_at_an_offset_is_refused() {
     release(&uffd, &target, sleepers);
 }
 
-fn poll_tells_of_unread_faults() {
-    let uffd = uffd_with(0);
-    let target = registered(&uffd, 3);
-    assert_eq!(poll_now(&uffd), PollFlags::empty());
-    let sleepers = sleepers(&uffd, &target, [0, 1]);
-    for _ in 0..2 {
-        assert_eq!(poll_now(&uffd), PollFlags::POLLIN);
-        uffd.read().unwrap();
-    }
-    // Two sleep, but nothing is unread.
-    assert_eq!(poll_now(&uffd), PollFlags::empty());
-    release(&uffd, &target, sleepers);
-    assert_eq!(poll_now(&uffd), PollFlags::empty());
-}
-
-fn poll_of_a_blocking_descriptor() {
-    // A fault can be gone before it is read, so polling only makes sense without blocking.
-    let uffd = blocking_uffd_with(0);
-    let target = registered(&uffd, 1);
-    assert_eq!(poll_now(&uffd), PollFlags::POLLERR);
-    let sleepers = sleepers(&uffd, &target, [0]);
-    assert_eq!(poll_now(&uffd), PollFlags::POLLERR);
-    release(&uffd, &target, sleepers);
-}
-
-fn poll_follows_the_status_flags() {
-    let uffd = blocking_uffd_with(0);
-    let target = registered(&uffd, 1);
-    let sleepers = sleepers(&uffd, &target, [0]);
-    for (flags, want) in [
-        (OFlag::O_NONBLOCK, PollFlags::POLLIN),
-        (OFlag::empty(), PollFlags::POLLERR),
-    ] {
-        fcntl(&uffd, FcntlArg::F_SETFL(flags)).unwrap();
-        assert_eq!(poll_now(&uffd), want);
-    }
-    release(&uffd, &target, sleepers);
-}
-
-/// A thread in poll(2) without a timeout.
-fn poller(uffd: &Arc<Uffd>) -> Faulter<PollFlags> {
-    let uffd = Arc::clone(uffd);
-    let poller = Faulter::spawn(move || {
-        let mut fds = [PollFd::new(uffd.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut fds, PollTimeout::NONE), Ok(1));
-        fds[0].revents().expect("known flags")
-    });
-    wait_asleep_in(poller.tid(), libc::SYS_poll);
-    poller
-}
-
-fn poll_wakes_up() {
-    let uffd = Arc::new(uffd_with(0));
-    let target = registered(&uffd, 1);
-    let poller = poller(&uffd);
-    let sleepers = sleepers(&uffd, &target, [0]);
-    assert_eq!(poller.join(), PollFlags::POLLIN);
-    release(&uffd, &target, sleepers);
-}
-
-fn every_poller_wakes_up() {
-    let uffd = Arc::new(uffd_with(0));
-    let target = registered(&uffd, 1);
-    let pollers: Vec<_> = (0..3).map(|_| poller(&uffd)).collect();
-    let sleepers = sleepers(&uffd, &target, [0]);
-    assert!(pollers
-        .into_iter()
-        .map(Faulter::join)
-        .all(|flags| flags == PollFlags::POLLIN));
-    release(&uffd, &target, sleepers);
-}
-
-fn epoll_level_and_edge() {
-    let uffd = uffd_with(0);
-    let target = registered(&uffd, 3);
-    let (level, edge) = (
-        Epoll::new(EpollCreateFlags::empty()).unwrap(),
-        Epoll::new(EpollCreateFlags::empty()).unwrap(),
-    );
-    level
-        .add(&uffd, EpollEvent::new(EpollFlags::EPOLLIN, 1))
-        .unwrap();
-    edge.add(
-        &uffd,
-        EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 2),
-    )
-    .unwrap();
-    let ready = |epoll: &Epoll, timeout: EpollTimeout| {
-        let mut events = [EpollEvent::empty(); 4];
-        let count = epoll.wait(&mut events, timeout).unwrap();
-        events[..count]
-            .iter()
-            .map(|event| (event.events(), event.data()))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        (
-            ready(&level, EpollTimeout::ZERO),
-            ready(&edge, EpollTimeout::ZERO)
-        ),
-        (vec![], vec![])
-    );
-
-    let (is_level, is_edge) = (
-        vec![(EpollFlags::EPOLLIN, 1)],
-        vec![(EpollFlags::EPOLLIN, 2)],
-    );
-    let mut asleep = sleepers(&uffd, &target, [0]);
-    assert_eq!(ready(&level, EpollTimeout::NONE), is_level);
-    assert_eq!(ready(&level, EpollTimeout::NONE), is_level, "still unread");
-    assert_eq!(ready(&edge, EpollTimeout::NONE), is_edge);
-    assert_eq!(ready(&edge, EpollTimeout::ZERO), vec![], "told already");
-    // Each fault is an edge, whether or not the last one was read.
-    asleep.extend(sleepers(&uffd, &target, [1]));
-    assert_eq!(ready(&edge, EpollTimeout::NONE), is_edge);
-    while uffd.read().is_ok() {}
-    assert_eq!(
-        (
-            ready(&level, EpollTimeout::ZERO),
-            ready(&edge, EpollTimeout::ZERO)
-        ),
-        (vec![], vec![])
-    );
-    asleep.extend(sleepers(&uffd, &target, [2]));
-    assert_eq!(
-        (
-            ready(&level, EpollTimeout::NONE),
-            ready(&edge, EpollTimeout::NONE)
-        ),
-        (is_level, is_edge)
-    );
-    release(&uffd, &target, asleep);
-}
-
 fn readers_share_the_faults() {
     const READERS: u64 = 4;
     let uffd = Arc::new(blocking_uffd_with(0));
-    let target = registered(&uffd, READERS);
+    let target = registered(Mapping::anon(READERS), &uffd);
     let readers: Vec<_> = (0..READERS).map(|_| reader(&uffd)).collect();
     let sleepers = sleepers(&uffd, &target, 0..READERS);
     let pages: BTreeSet<u64> = readers
@@ -376,7 +197,7 @@ fn idle_readers_go_on_waiting() {
     // However many readers a fault stirs, one gets the message and the others go on waiting.
     const ROUNDS: u64 = 50;
     let uffd = Arc::new(blocking_uffd_with(0));
-    let target = registered(&uffd, ROUNDS);
+    let target = registered(Mapping::anon(ROUNDS), &uffd);
     let (sender, receiver) = mpsc::channel();
     for _ in 0..3 {
         let (uffd, sender) = (Arc::clone(&uffd), sender.clone());
@@ -399,7 +220,7 @@ fn faults_come_in_order() {
     // Neither address order nor its reverse.
     const ORDER: [u64; 8] = [3, 1, 7, 0, 5, 2, 6, 4];
     let uffd = uffd_with(0);
-    let target = registered(&uffd, 8);
+    let target = registered(Mapping::anon(8), &uffd);
     let sleepers = sleepers(&uffd, &target, ORDER);
     let mut msgs = [UffdMsg::default(); 3];
     assert_eq!(next_page(&uffd, &target), ORDER[0]);
@@ -414,7 +235,7 @@ fn faults_come_in_order() {
 
 fn short_buffers() {
     for uffd in [uffd_with(0), blocking_uffd_with(0)] {
-        let target = registered(&uffd, 1);
+        let target = registered(Mapping::anon(1), &uffd);
         let memory = Mapping::anon(1);
         // Refused at once, whether there is a message or not: a blocking read would not wait.
         for len in [0, 1, 8, MSG - 1] {
@@ -433,7 +254,7 @@ fn short_buffers() {
 
 fn buffers_hold_whole_messages() {
     let uffd = uffd_with(0);
-    let target = registered(&uffd, 4);
+    let target = registered(Mapping::anon(4), &uffd);
     let memory = Mapping::anon(1);
     let sleepers = sleepers(&uffd, &target, 0..4);
     assert_eq!(read_into(&uffd, &memory, 3, MSG + 1), Ok(MSG));
@@ -449,7 +270,7 @@ fn buffers_hold_whole_messages() {
 
 fn message_over_several_buffers() {
     let uffd = uffd_with(0);
-    let target = registered(&uffd, 2);
+    let target = registered(Mapping::anon(2), &uffd);
     let sleepers = sleepers(&uffd, &target, 0..2);
     let (mut head, mut middle, mut tail) = ([0; 7], [0; 30], [0; 40]);
     let mut buffers = [
@@ -474,7 +295,7 @@ fn message_over_several_buffers() {
 /// until somebody wakes its page by chance.
 fn check_bad_buffer(offset: u64) {
     let uffd = uffd_with(0);
-    let target = registered(&uffd, 2);
+    let target = registered(Mapping::anon(2), &uffd);
     let memory = Mapping::with_hole();
     let sleepers = sleepers(&uffd, &target, 0..2);
     expect_errno(read_into(&uffd, &memory, offset, MSG), Errno::EFAULT);
@@ -507,7 +328,7 @@ fn half_writable_buffer_keeps_the_message() {
 
 fn second_message_hits_the_hole() {
     let uffd = uffd_with(0);
-    let target = registered(&uffd, 3);
+    let target = registered(Mapping::anon(3), &uffd);
     let memory = Mapping::with_hole();
     let sleepers = sleepers(&uffd, &target, 0..3);
     // The first message fits before the hole, and what was read is what the call returns.
