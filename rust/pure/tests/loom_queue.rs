@@ -170,6 +170,25 @@ fn bad_buffer_and_second_reader(defect: Defect) {
     context.assert_idle();
 }
 
+/// The good reader serves both faults, whatever the bad one takes and puts back.
+fn bad_buffer_and_two_sleepers(defect: Defect) {
+    let context = Context::new(defect);
+    let (bad_task, bad) = spawn_reader(&context, true);
+    let (_, sleeper) = spawn_sleeper(&context, PAGE);
+    let (_, other_sleeper) = spawn_sleeper(&context, 2 * PAGE);
+    let task = Task::new();
+    for _ in 0..2 {
+        if let Read::Message(address) = context.read(&task, false) {
+            context.resolve(address);
+        }
+    }
+    sleeper.join().unwrap();
+    other_sleeper.join().unwrap();
+    bad_task.signal();
+    bad.join().unwrap();
+    context.assert_idle();
+}
+
 fn bad_buffer_and_waker(defect: Defect) {
     let context = Context::new(defect);
     let (bad_task, bad) = spawn_reader(&context, true);
@@ -217,6 +236,7 @@ sound! {
     two_readers_and_two_sleepers: 2;
     signalled_reader: 3;
     bad_buffer_and_second_reader: 3;
+    bad_buffer_and_two_sleepers: 2;
     bad_buffer_and_waker: 3;
     release: 4;
     release_without_mmap_lock: 4;
