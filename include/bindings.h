@@ -22,6 +22,18 @@
 /* What glue.c and the crate call of each other. */
 #include "glue.h"
 
+/* Constants behind casts, which bindgen cannot evaluate. */
+const slab_flags_t RUST_CONST_HELPER_SLAB_HWCACHE_ALIGN = SLAB_HWCACHE_ALIGN;
+const slab_flags_t RUST_CONST_HELPER_SLAB_NO_MERGE = SLAB_NO_MERGE;
+const fmode_t RUST_CONST_HELPER_FMODE_NOWAIT = FMODE_NOWAIT;
+const int RUST_CONST_HELPER_IOCB_NOWAIT = IOCB_NOWAIT;
+const __poll_t RUST_CONST_HELPER_EPOLLIN = EPOLLIN;
+const __poll_t RUST_CONST_HELPER_EPOLLERR = EPOLLERR;
+const __poll_t RUST_CONST_HELPER_EPOLLHUP = EPOLLHUP;
+
+/* Fills. */
+const rmap_t RUST_CONST_HELPER_RMAP_EXCLUSIVE = RMAP_EXCLUSIVE;
+
 /* Flags of VMAs; those that a configuration lacks are zero. */
 const vm_flags_t RUST_CONST_HELPER_UFFD_VM_MISSING = VM_UFFD_MISSING;
 const vm_flags_t RUST_CONST_HELPER_UFFD_VM_WP = VM_UFFD_WP;

@@ -5,7 +5,12 @@
 #ifndef UFFD_RUST_GLUE_H
 #define UFFD_RUST_GLUE_H
 
+#include <linux/types.h>
+
 /* Crate: the body of userfaultfd(2). */
 long uffd_rs_syscall(int flags);
+
+/* Glue: whether vm.unprivileged_userfaultfd is set. */
+bool uffd_glue_unprivileged(void);
 
 #endif /* UFFD_RUST_GLUE_H */

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What Rust cannot express: the syscall entry, whose symbol, tracing data and
- * register layout come from one macro per architecture.
+ * register layout come from one macro per architecture, and the sysctl table.
  */
+#include <linux/init.h>
 #include <linux/syscalls.h>
+#include <linux/sysctl.h>
 
 #include "../include/glue.h"
 
@@ -11,3 +13,31 @@ SYSCALL_DEFINE1(userfaultfd, int, flags)
 {
 	return uffd_rs_syscall(flags);
 }
+
+static int unprivileged_userfaultfd __read_mostly;
+
+bool uffd_glue_unprivileged(void)
+{
+	return READ_ONCE(unprivileged_userfaultfd);
+}
+
+#ifdef CONFIG_SYSCTL
+static const struct ctl_table uffd_sysctls[] = {
+	{
+		.procname	= "unprivileged_userfaultfd",
+		.data		= &unprivileged_userfaultfd,
+		.maxlen		= sizeof(unprivileged_userfaultfd),
+		.mode		= 0644,
+		.proc_handler	= proc_dointvec_minmax,
+		.extra1		= SYSCTL_ZERO,
+		.extra2		= SYSCTL_ONE,
+	},
+};
+
+static int __init uffd_glue_init(void)
+{
+	register_sysctl_init("vm", uffd_sysctls);
+	return 0;
+}
+__initcall(uffd_glue_init);
+#endif

@@ -8,7 +8,28 @@
 //! - [`uffd`] the subsystem,
 //! - [`abstractions`] safe wrappers of kernel facilities, and [`pure`], decisions on plain values.
 
+
+use kernel::prelude::*;
+
 mod abstractions;
 mod pure;
 mod seam;
 mod uffd;
+
+module! {
+    type: Userfaultfd,
+    name: "userfaultfd",
+    authors: ["The userfaultfd in Rust developers"],
+    description: "Page faults handled by user space",
+    license: "GPL v2",
+}
+
+/// Sets the subsystem up at boot. There is no way to take it down.
+struct Userfaultfd;
+
+impl kernel::Module for Userfaultfd {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        uffd::init()?;
+        Ok(Self)
+    }
+}

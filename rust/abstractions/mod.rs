@@ -5,5 +5,16 @@
 //! `unsafe` lives here and in the seam only. A lock, a reference, a mapping of a page table is a
 //! value here: taking it returns it, dropping it gives it back.
 
+pub(crate) mod device;
+pub(crate) mod fault;
+pub(crate) mod file;
+pub(crate) mod fill_lock;
+pub(crate) mod folio;
+pub(crate) mod mm;
 pub(crate) mod mmap;
+pub(crate) mod pgtable;
+pub(crate) mod slab;
+pub(crate) mod sleepers;
+pub(crate) mod task;
 pub(crate) mod vma;
+pub(crate) mod wait;

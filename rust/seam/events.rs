@@ -2,7 +2,10 @@
 
 //! fork, mremap, madvise and munmap of registered memory.
 //!
-//! No context can exist yet: nothing is registered, and the lists that mm hands over stay empty.
+//! No context has asked for events: the parent keeps its registrations, what is copied or moved
+//! loses them, and the lists that mm hands over stay empty.
+
+use core::ptr::NonNull;
 
 use kernel::{
     bindings,
@@ -13,16 +16,33 @@ use kernel::{
     macros::export, //
 };
 
-/// fork copies `vma` into the child.
+use crate::abstractions::vma::VmaWriteLocked;
+
+/// Takes `vma` out of its context, if it has one. Leaves all locks as they are.
 ///
 /// # Safety
 ///
-/// The caller holds both mmap locks for writing.
+/// The caller holds the mmap lock of `vma` for writing, and nobody else touches it.
+unsafe fn forget(vma: *mut bindings::vm_area_struct) {
+    // SAFETY: By the safety requirements.
+    let mut vma = unsafe { VmaWriteLocked::adopt(NonNull::new_unchecked(vma)) };
+    if vma.owner().is_some() {
+        vma.reset_context();
+    }
+}
+
+/// fork copied `vma` into the child, whose memory is nobody's to manage. Both mmap locks stay held.
+///
+/// # Safety
+///
+/// The caller holds both mmap locks for writing; `vma` is the child's.
 #[export]
 pub(crate) unsafe extern "C" fn dup_userfaultfd(
-    _vma: *mut bindings::vm_area_struct,
+    vma: *mut bindings::vm_area_struct,
     _contexts: *mut bindings::list_head,
 ) -> c_int {
+    // SAFETY: As for this function.
+    unsafe { forget(vma) };
     0
 }
 
@@ -42,16 +62,18 @@ pub(crate) unsafe extern "C" fn dup_userfaultfd_complete(_contexts: *mut binding
 #[export]
 pub(crate) unsafe extern "C" fn dup_userfaultfd_fail(_contexts: *mut bindings::list_head) {}
 
-/// mremap is about to move `vma`.
+/// mremap moved memory to `vma`, which is no longer registered. The mmap lock stays held.
 ///
 /// # Safety
 ///
 /// The caller holds the mmap lock for writing.
 #[export]
 pub(crate) unsafe extern "C" fn mremap_userfaultfd_prep(
-    _vma: *mut bindings::vm_area_struct,
+    vma: *mut bindings::vm_area_struct,
     _moved: *mut bindings::vm_userfaultfd_ctx,
 ) {
+    // SAFETY: As for this function.
+    unsafe { forget(vma) };
 }
 
 /// mremap moved memory; no lock is held.

@@ -1,69 +1,118 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The fault path and the questions that page-table code asks about a VMA.
+//! The fault path, and what page-table code asks about a VMA.
+
+use core::ptr::NonNull;
 
 use kernel::{
     bindings,
     ffi::c_ulong,
-    macros::export, //
+    macros::export,
+    types::ForeignOwnable,
+    warn_on, //
 };
 
-/// A fault that user space may resolve.
-///
-/// No context can exist yet, so no VMA is registered and the fault has no handler: `SIGBUS`.
-/// Entered and left with the fault lock (VMA or mmap) held.
+use crate::{
+    abstractions::{
+        fault::{
+            self,
+            LockedFault, //
+        },
+        slab::SlabRef, //
+    },
+    pure::abi::Features,
+    uffd::{
+        self,
+        context::Context, //
+    }, //
+};
+
+/// A fault that user space may resolve. Entered with the fault lock held (VMA or mmap); left with
+/// it released if the answer is `VM_FAULT_RETRY` and the fault may wait, held otherwise.
 ///
 /// # Safety
 ///
-/// `vmf` describes the fault being handled.
+/// `vmf` is the fault that the current thread handles.
 #[export]
 pub(crate) unsafe extern "C" fn handle_userfault(
-    _vmf: *mut bindings::vm_fault,
-    _reason: c_ulong,
+    vmf: *mut bindings::vm_fault,
+    reason: c_ulong,
 ) -> bindings::vm_fault_t {
-    bindings::vm_fault_reason_VM_FAULT_SIGBUS
+    // SAFETY: The caller passes the fault at hand, with its lock held; only `uffd::register` puts
+    // contexts into VMAs, and they are `Context`s.
+    let fault = unsafe { LockedFault::<Context>::adopt(NonNull::new_unchecked(vmf)) };
+    match fault::reason(reason) {
+        Some(reason) => uffd::fault::handle(fault, reason),
+        // A bug in the caller.
+        None => {
+            warn_on!(true);
+            fault.sigbus()
+        }
+    }
+    .into_raw()
 }
 
-/// Whether write protection of `vma` covers pages that are not there yet.
+/// Whether the context of `vma` has all of `features`; `None` if it has no context.
 ///
 /// # Safety
 ///
-/// The caller holds a lock that keeps `vma` stable.
+/// The caller holds a lock that keeps `vma` as it is.
+unsafe fn context_has(vma: *mut bindings::vm_area_struct, features: Features) -> Option<bool> {
+    // SAFETY: By the safety requirements the VMA is valid and stable.
+    let context = unsafe { (*vma).vm_userfaultfd_ctx.ctx };
+    if context.is_null() {
+        return None;
+    }
+    // SAFETY: Contexts of VMAs are `Context`s, and live while a VMA is registered with them.
+    let context = unsafe { SlabRef::<Context>::borrow(context.cast()) };
+    Some(context.features().contains(features))
+}
+
+/// Whether write protection of `vma` covers pages that are not there yet. Changes no lock.
+///
+/// # Safety
+///
+/// The caller holds a lock that keeps `vma` as it is.
 #[export]
 pub(crate) unsafe extern "C" fn userfaultfd_wp_unpopulated(
-    _vma: *mut bindings::vm_area_struct,
+    vma: *mut bindings::vm_area_struct,
 ) -> bool {
-    false
+    // SAFETY: As for this function.
+    unsafe { context_has(vma, Features::WP_UNPOPULATED) }.unwrap_or(false)
 }
 
-/// Whether write-protect faults of `vma` resolve without a message.
+/// Whether write-protect faults of `vma` resolve without a message. Changes no lock.
 ///
 /// # Safety
 ///
-/// The caller holds a lock that keeps `vma` stable.
+/// The caller holds a lock that keeps `vma` as it is.
 #[export]
-pub(crate) unsafe extern "C" fn userfaultfd_wp_async(_vma: *mut bindings::vm_area_struct) -> bool {
-    false
+pub(crate) unsafe extern "C" fn userfaultfd_wp_async(vma: *mut bindings::vm_area_struct) -> bool {
+    // SAFETY: As for this function.
+    unsafe { context_has(vma, Features::WP_ASYNC) }.unwrap_or(false)
 }
 
-/// Whether read-write-protect faults of `vma` resolve without a message.
+/// Whether read-write-protect faults of `vma` resolve without a message. Changes no lock.
 ///
 /// # Safety
 ///
-/// The caller holds a lock that keeps `vma` stable.
+/// The caller holds a lock that keeps `vma` as it is.
 #[export]
-pub(crate) unsafe extern "C" fn userfaultfd_rwp_async(_vma: *mut bindings::vm_area_struct) -> bool {
-    false
+pub(crate) unsafe extern "C" fn userfaultfd_rwp_async(vma: *mut bindings::vm_area_struct) -> bool {
+    // SAFETY: As for this function.
+    unsafe { context_has(vma, Features::RWP_ASYNC) }.unwrap_or(false)
 }
 
-/// Whether `vma` is registered with a context that did not ask for remap events.
+/// Whether `vma` is registered with a context that did not ask for remap events. Changes no lock.
 ///
 /// # Safety
 ///
-/// The caller holds a lock that keeps `vma` stable.
+/// The caller holds a lock that keeps `vma` as it is.
 #[export]
 pub(crate) unsafe extern "C" fn vma_has_uffd_without_event_remap(
-    _vma: *mut bindings::vm_area_struct,
+    vma: *mut bindings::vm_area_struct,
 ) -> bool {
-    false
+    // SAFETY: As for this function.
+    let has_event = unsafe { context_has(vma, Features::EVENT_REMAP) };
+    has_event == Some(false)
 }

@@ -12,7 +12,7 @@ use kernel::{
     macros::export, //
 };
 
-/// Changes the write protection of a range inside a registered VMA. No VMA is registered yet.
+/// Changes the write protection of a range inside a registered VMA. No VMA is registered for that yet.
 ///
 /// # Safety
 ///
@@ -27,7 +27,7 @@ pub(crate) unsafe extern "C" fn uffd_wp_range(
     0
 }
 
-/// Changes the read-write protection of a range. No context exists yet.
+/// Changes the read-write protection of a range. No VMA is registered for that yet.
 ///
 /// # Safety
 ///

@@ -3,7 +3,7 @@
 //! userfaultfd(2).
 
 use kernel::{
-    error::code::ENOSYS,
+    bindings,
     ffi::{
         c_int,
         c_long, //
@@ -11,12 +11,19 @@ use kernel::{
     macros::export, //
 };
 
-/// Body of userfaultfd(2): a new file descriptor, or a negative errno.
+use crate::uffd::context::Context;
+
+/// Body of userfaultfd(2): a new file descriptor, or a negative errno. Takes and holds no lock.
 ///
 /// # Safety
 ///
 /// Always safe to call; `#[export]` requires the `unsafe`.
 #[export]
-pub(crate) unsafe extern "C" fn uffd_rs_syscall(_flags: c_int) -> c_long {
-    ENOSYS.to_errno() as c_long
+pub(crate) unsafe extern "C" fn uffd_rs_syscall(flags: c_int) -> c_long {
+    // SAFETY: The glue's variable is there for ever; reading it races with the administrator only.
+    let unprivileged = unsafe { bindings::uffd_glue_unprivileged() };
+    match Context::create_checked(flags as u32, unprivileged) {
+        Ok(descriptor) => descriptor as c_long,
+        Err(error) => error.to_errno() as c_long,
+    }
 }

@@ -1,3 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! The subsystem: contexts, faults, registration, fills.
+
+pub(crate) mod context;
+mod device;
+pub(crate) mod fault;
+mod fill;
+mod ioctl;
+mod read;
+mod register;
+
+use kernel::prelude::*;
+
+use crate::pure::errno::Errno;
+
+/// A decision's errno as the kernel's error.
+fn errno(errno: Errno) -> Error {
+    Error::from_errno(errno.negative())
+}
+
+/// What is set up once, at boot.
+pub(crate) fn init() -> Result {
+    context::create_cache()?;
+    device::register()
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Reference-counted objects in a named slab cache.
+//!
+//! The cache has no constructor: SLUB never poisons objects of a cache that has one, and a stale
+//! pointer into such a cache reads plausible data. It is not merged with others either, so
+//! `slab_debug=FZPU,NAME` reaches exactly these objects and `/proc/slabinfo` counts them.
+
+use core::{
+    marker::PhantomData,
+    mem::size_of,
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    bindings,
+    prelude::*,
+    str::CStr,
+    sync::{
+        Refcount,
+        SetOnce, //
+    },
+    types::ForeignOwnable, //
+};
+
+/// What lives in a cache of its own.
+pub(crate) trait SlabObject: Send + Sync + Sized + 'static {
+    /// The cache of this type.
+    fn cache() -> &'static SlabCache<Self>;
+}
+
+/// Address of a `struct kmem_cache` that is never destroyed.
+struct RawCache(NonNull<bindings::kmem_cache>);
+
+// SAFETY: The slab allocator synchronises all uses of a cache.
+unsafe impl Send for RawCache {}
+// SAFETY: As above.
+unsafe impl Sync for RawCache {}
+
+/// A cache for objects of type `T`, created once and kept for good.
+pub(crate) struct SlabCache<T> {
+    raw: SetOnce<RawCache>,
+    _objects: PhantomData<fn() -> T>,
+}
+
+/// One object: its count of references, then the value.
+///
+/// # Invariants
+///
+/// `references` is the number of [`SlabRef`]s to this object, those given up with
+/// [`ForeignOwnable::into_foreign`] included.
+#[repr(C)]
+struct Counted<T> {
+    references: Refcount,
+    value: T,
+}
+
+impl<T: SlabObject> SlabCache<T> {
+    /// A cache that does not exist yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            raw: SetOnce::new(),
+            _objects: PhantomData,
+        }
+    }
+
+    /// Creates the cache under `name`. Called once, at boot; may sleep. `ENOMEM` when it fails,
+    /// `EBUSY` when it was created before.
+    pub(crate) fn create(&self, name: &'static CStr) -> Result {
+        let mut args = bindings::kmem_cache_args {
+            align: core::mem::align_of::<Counted<T>>() as u32,
+            ..Default::default()
+        };
+        // SAFETY: The name lives for ever, the arguments for the call.
+        let cache = unsafe {
+            bindings::__kmem_cache_create_args(
+                name.as_char_ptr(),
+                size_of::<Counted<T>>() as u32,
+                &raw mut args,
+                bindings::SLAB_HWCACHE_ALIGN | bindings::SLAB_NO_MERGE,
+            )
+        };
+        let cache = NonNull::new(cache).ok_or(ENOMEM)?;
+        if self.raw.populate(RawCache(cache)) {
+            Ok(())
+        } else {
+            Err(EBUSY)
+        }
+    }
+
+    fn raw(&self) -> Result<*mut bindings::kmem_cache> {
+        Ok(self.raw.as_ref().ok_or(ENOMEM)?.0.as_ptr())
+    }
+}
+
+/// An owned reference to an object in its cache. The last one frees the object.
+///
+/// # Invariants
+///
+/// `object` points at an initialised, pinned object of `T::cache()`, and this value owns one of
+/// its references.
+pub(crate) struct SlabRef<T: SlabObject> {
+    object: NonNull<Counted<T>>,
+    _owned: PhantomData<Counted<T>>,
+}
+
+// SAFETY: References are counted atomically, and `T` may be shared and dropped on any thread.
+unsafe impl<T: SlabObject> Send for SlabRef<T> {}
+// SAFETY: As above.
+unsafe impl<T: SlabObject> Sync for SlabRef<T> {}
+
+impl<T: SlabObject> SlabRef<T> {
+    /// Allocates an object and initialises it in place. May sleep. `ENOMEM`, or what `init` returns.
+    pub(crate) fn try_new(init: impl PinInit<T, Error>) -> Result<Self> {
+        let cache = T::cache().raw()?;
+        // SAFETY: The cache exists and is never destroyed.
+        let object = unsafe { bindings::uffd_kmem_cache_alloc(cache, bindings::GFP_KERNEL) };
+        let object = NonNull::new(object.cast::<Counted<T>>()).ok_or(ENOMEM)?;
+        // SAFETY: The object is ours alone and large enough; on success it is initialised and
+        // stays where it is until it is freed.
+        let made = unsafe {
+            (&raw mut (*object.as_ptr()).references).write(Refcount::new(1));
+            pin_init::raw_try_init(&raw mut (*object.as_ptr()).value, init)
+        };
+        if let Err(error) = made {
+            // SAFETY: Allocated above, and nobody else has seen it.
+            unsafe { bindings::kmem_cache_free(cache, object.as_ptr().cast()) };
+            return Err(error);
+        }
+        // INVARIANT: Initialised above with one reference, which this value owns.
+        Ok(Self {
+            object,
+            _owned: PhantomData,
+        })
+    }
+
+    /// A further reference to the object that `value` is part of.
+    ///
+    /// # Safety
+    ///
+    /// `value` lies in an object of a live [`SlabRef`].
+    pub(crate) unsafe fn from_value(value: &T) -> Self {
+        let offset = core::mem::offset_of!(Counted<T>, value);
+        // SAFETY: By the safety requirements `value` is the field of a `Counted<T>`.
+        let object = unsafe { NonNull::from(value).byte_sub(offset).cast::<Counted<T>>() };
+        // SAFETY: Somebody owns a reference for as long as `value` is borrowed.
+        unsafe { (*object.as_ptr()).references.inc() };
+        // INVARIANT: The reference just taken.
+        Self {
+            object,
+            _owned: PhantomData,
+        }
+    }
+}
+
+impl<T: SlabObject> Deref for SlabRef<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: By the type invariants the object is initialised and alive.
+        unsafe { &(*self.object.as_ptr()).value }
+    }
+}
+
+impl<T: SlabObject> Drop for SlabRef<T> {
+    fn drop(&mut self) {
+        let object = self.object.as_ptr();
+        // SAFETY: By the type invariants the object is alive.
+        if !unsafe { (*object).references.dec_and_test() } {
+            return;
+        }
+        // The cache exists: the object came out of it.
+        if let Ok(cache) = T::cache().raw() {
+            // SAFETY: That was the last reference, so nobody else can reach the object.
+            unsafe {
+                core::ptr::drop_in_place(&raw mut (*object).value);
+                bindings::kmem_cache_free(cache, object.cast());
+            }
+        }
+    }
+}
+
+// SAFETY: `into_foreign` returns the address of a value, aligned for `T` and never null, and gives
+// up no reference; `from_foreign` takes the same reference back.
+unsafe impl<T: SlabObject> ForeignOwnable for SlabRef<T> {
+    const FOREIGN_ALIGN: usize = core::mem::align_of::<T>();
+
+    type Borrowed<'a> = &'a T;
+    type BorrowedMut<'a> = &'a T;
+
+    fn into_foreign(self) -> *mut c_void {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: The object is alive; only an address is computed.
+        unsafe { (&raw mut (*this.object.as_ptr()).value).cast() }
+    }
+
+    unsafe fn from_foreign(ptr: *mut c_void) -> Self {
+        let offset = core::mem::offset_of!(Counted<T>, value);
+        // SAFETY: `ptr` is what `into_foreign` returned: the field of a live object.
+        let object = unsafe { NonNull::new_unchecked(ptr.byte_sub(offset).cast()) };
+        // INVARIANT: The reference that `into_foreign` gave up.
+        Self {
+            object,
+            _owned: PhantomData,
+        }
+    }
+
+    unsafe fn borrow<'a>(ptr: *mut c_void) -> &'a T {
+        // SAFETY: By the safety requirements the object lives for `'a` and is shared only.
+        unsafe { &*ptr.cast() }
+    }
+
+    unsafe fn borrow_mut<'a>(ptr: *mut c_void) -> &'a T {
+        // SAFETY: `borrow_mut` requires more than `borrow`.
+        unsafe { Self::borrow(ptr) }
+    }
+}

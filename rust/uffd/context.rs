@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A userfaultfd: what it serves, what was agreed, who sleeps on it.
+
+use core::ptr::NonNull;
+
+use kernel::{
+    mm::Mm,
+    optional_name,
+    prelude::*,
+    static_lock_class,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        }, //
+    }, //
+};
+
+use super::errno;
+use crate::{
+    abstractions::{
+        file,
+        mm,
+        slab::{
+            SlabCache,
+            SlabObject,
+            SlabRef, //
+        },
+        sleepers::SleeperQueue,
+        task,
+        vma::ContextPtr,
+        wait::PollWaitQueue, //
+    },
+    pure::{
+        abi::Features,
+        fault::ContextFacts,
+        features::{
+            ContextFeatures,
+            Offer, //
+        },
+        flags::{
+            may_create,
+            CreateFlags, //
+        },
+        message::Message,
+        range::{
+            Limits,
+            Range, //
+        },
+        wait::Scope, //
+    },
+};
+
+/// What this implementation can do so far.
+pub(crate) const OFFER: Offer = Offer::ANONYMOUS_MISSING;
+
+/// A userfaultfd context.
+///
+/// A file and each sleeper own it; VMAs borrow it, and release takes it out of all of them before
+/// the file's reference goes.
+#[pin_data]
+pub(crate) struct Context {
+    /// The address space it was made for: the structure, not the memory.
+    mm: ARef<Mm>,
+    flags: CreateFlags,
+    /// Zero until `UFFDIO_API`, see [`ContextFeatures`].
+    features: Atomic<i32>,
+    /// Set before release takes VMAs away, so that faults which meet it are retried, not failed.
+    released: Atomic<bool>,
+    #[pin]
+    pub(super) sleepers: SleeperQueue<Message>,
+    /// Readers and pollers of the file.
+    #[pin]
+    pub(super) readers: PollWaitQueue,
+}
+
+static CACHE: SlabCache<Context> = SlabCache::new();
+
+impl SlabObject for Context {
+    fn cache() -> &'static SlabCache<Self> {
+        &CACHE
+    }
+}
+
+/// Creates the cache of contexts, at boot.
+pub(super) fn create_cache() -> Result {
+    CACHE.create(c"userfaultfd_ctx_cache")
+}
+
+impl Context {
+    /// userfaultfd(2) and `USERFAULTFD_IOC_NEW`, once allowed: a new context for the current
+    /// process, and a descriptor for it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for unknown flags; `ENOMEM`, `EMFILE`, `ENFILE`. Replaces `new_userfaultfd`.
+    pub(crate) fn create(flags: u32) -> Result<u32> {
+        let flags = CreateFlags::parse(flags, file::FLAGS).map_err(errno)?;
+        let mm = mm::current_mm()?;
+        let context = SlabRef::try_new(try_pin_init!(Self {
+            mm,
+            flags,
+            features: Atomic::new(0),
+            released: Atomic::new(false),
+            sleepers <- SleeperQueue::new(),
+            readers <- PollWaitQueue::new(optional_name!("uffd_readers"), static_lock_class!()),
+        }))?;
+        file::install(context, flags.file)
+    }
+
+    /// userfaultfd(2): as [`Self::create`], for those who may.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` for faults of the kernel without privilege, unless the administrator allows it;
+    /// then those of `create`. Replaces `userfaultfd_syscall_allowed`.
+    pub(crate) fn create_checked(flags: u32, unprivileged: bool) -> Result<u32> {
+        may_create(flags, task::capable_ptrace, unprivileged).map_err(errno)?;
+        Self::create(flags)
+    }
+
+    /// The address space.
+    pub(crate) fn mm(&self) -> &Mm {
+        &self.mm
+    }
+
+    /// What ranges of the address space are checked against.
+    pub(crate) fn limits(&self) -> Limits {
+        mm::limits(&self.mm)
+    }
+
+    /// The context as a VMA stores it.
+    pub(crate) fn pointer(&self) -> ContextPtr {
+        ContextPtr::new(NonNull::from(self).cast())
+    }
+
+    /// What was agreed with `UFFDIO_API`.
+    pub(crate) fn features(&self) -> ContextFeatures {
+        ContextFeatures::from_word(self.features.load(Relaxed) as u32)
+    }
+
+    /// Stores what was agreed, unless something was before: `EINVAL`.
+    pub(super) fn agree(&self, features: ContextFeatures) -> Result {
+        self.features
+            .cmpxchg(0, features.to_word() as i32, Full)
+            .map(|_| ())
+            .map_err(|_| EINVAL)
+    }
+
+    /// What the fault path asks of a context.
+    pub(super) fn fault_facts(&self) -> ContextFacts {
+        ContextFacts {
+            sigbus: self.features().contains(Features::SIGBUS),
+            user_mode_only: self.flags.user_mode_only,
+            released: self.released(),
+        }
+    }
+
+    /// Whether the file is being released.
+    pub(crate) fn released(&self) -> bool {
+        self.released.load(Relaxed)
+    }
+
+    /// From here on faults are retried until their VMA is no longer registered.
+    pub(super) fn set_released(&self) {
+        self.released.store(true, Relaxed);
+    }
+
+    /// Wakes the sleepers in `range`, after what they wait for was changed.
+    ///
+    /// Replaces `wake_userfault`.
+    pub(crate) fn wake(&self, range: Range) {
+        self.sleepers.wake(Scope::Range(range));
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A fault in registered memory.
+
+use super::context::Context;
+use crate::{
+    abstractions::{
+        fault::{
+            LockedFault,
+            Outcome, //
+        },
+        task, //
+    },
+    pure::{
+        abi::{
+            Features,
+            Reason, //
+        },
+        fault::Verdict,
+        message::{
+            Message,
+            PageFault, //
+        },
+    },
+};
+
+/// Decides a fault; if user space has to resolve it, sleeps until it has been.
+///
+/// Enters with the fault lock held. The outcome says whether it still is. Replaces
+/// `handle_userfault`.
+pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome {
+    let facts = fault.facts(fault.context().map(Context::fault_facts));
+    let state = match facts.decide() {
+        Verdict::Sigbus => return fault.sigbus(),
+        Verdict::RetryLocked => return fault.retry_locked(),
+        Verdict::RetryReleased => return fault.release().retry(),
+        Verdict::Sleep(state) => state,
+    };
+    // Taken while the lock still keeps the VMA registered: afterwards nothing does.
+    let Some(context) = fault.context_ref() else {
+        return fault.sigbus();
+    };
+    let message = message(&context, &fault, reason);
+    context
+        .sleepers
+        .sleep(message.address(), message, state, || {
+            let must_wait = fault.lookup().must_wait(reason) && !context.released();
+            let released = fault.release();
+            if must_wait {
+                // Our state, set when we were queued, is the barrier between message and waiters.
+                context.readers.notify_input();
+            }
+            (must_wait, released)
+        })
+        .retry()
+}
+
+fn message(context: &Context, fault: &LockedFault<'_, Context>, reason: Reason) -> Message {
+    let features = context.features();
+    let thread = if features.contains(Features::THREAD_ID) {
+        task::current_thread_id()
+    } else {
+        0
+    };
+    let fault = PageFault {
+        address: fault.address(),
+        real_address: fault.real_address(),
+        write: fault.is_write(),
+        reason,
+        thread,
+    };
+    Message::page_fault(&fault, features)
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The ioctls: words in, one call, words out.
+//!
+//! Each struct of the ABI is a few `u64` words. Where the last one is the answer it is not read: a
+//! struct that ends where mapped memory ends works up to the answer.
+
+use core::mem::size_of;
+
+use kernel::{
+    ioctl::{
+        _IOR,
+        _IOWR, //
+    },
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+
+use super::{
+    context::{
+        Context,
+        OFFER, //
+    },
+    errno,
+    fill::{
+        self,
+        Source, //
+    },
+    register, //
+};
+use crate::{
+    abstractions::task,
+    pure::{
+        abi::Features,
+        features::negotiate,
+        fill::{
+            FillKind,
+            Report, //
+        },
+        range::Range,
+        register::parse_modes, //
+    },
+};
+
+/// `UFFDIO`, the type byte of all requests.
+const TYPE: u32 = 0xAA;
+
+type Words<const N: usize> = [u64; N];
+
+const API: u32 = _IOWR::<Words<3>>(TYPE, 0x3F);
+const REGISTER: u32 = _IOWR::<Words<4>>(TYPE, 0x00);
+const UNREGISTER: u32 = _IOR::<Words<2>>(TYPE, 0x01);
+const WAKE: u32 = _IOR::<Words<2>>(TYPE, 0x02);
+const COPY: u32 = _IOWR::<Words<5>>(TYPE, 0x03);
+const ZEROPAGE: u32 = _IOWR::<Words<4>>(TYPE, 0x04);
+
+/// The caller's struct.
+struct User(usize);
+
+impl User {
+    /// The first `N` words. `EFAULT`.
+    fn read<const N: usize>(&self) -> Result<Words<N>> {
+        UserSlice::new(UserPtr::from_addr(self.0), size_of::<Words<N>>())
+            .reader()
+            .read()
+    }
+
+    /// Writes `words` from word `index` on. `EFAULT`.
+    fn write<const N: usize>(&self, index: usize, words: &Words<N>) -> Result {
+        let at = self.0.wrapping_add(index * size_of::<u64>());
+        UserSlice::new(UserPtr::from_addr(at), size_of::<Words<N>>())
+            .writer()
+            .write(words)
+    }
+}
+
+/// Runs the ioctl `cmd`. `EINVAL` for an unknown one, and for all but `UFFDIO_API` before that.
+///
+/// Replaces `userfaultfd_ioctl`.
+pub(super) fn dispatch(context: &Context, cmd: u32, arg: usize) -> Result {
+    let user = User(arg);
+    if cmd == API {
+        return api(context, &user);
+    }
+    if !context.features().is_initialized() {
+        return Err(EINVAL);
+    }
+    match cmd {
+        REGISTER => register(context, &user),
+        UNREGISTER => unregister(context, &user),
+        WAKE => wake(context, &user),
+        COPY => copy(context, &user),
+        ZEROPAGE => zeropage(context, &user),
+        _ => Err(EINVAL),
+    }
+}
+
+/// Agrees on the features, once.
+///
+/// # Errors
+///
+/// `EFAULT`, those of [`negotiate`], `EINVAL` when it was agreed before. All but a failed copy
+/// leave zeroes in the caller's struct. Replaces `userfaultfd_api`.
+fn api(context: &Context, user: &User) -> Result {
+    let [api, features, _] = user.read::<3>()?;
+    let requested = Features::from_bits(features);
+    let agreed = match negotiate(api, requested, &OFFER, task::capable_ptrace) {
+        Ok(agreement) => {
+            user.write(0, &agreement.answer)?;
+            context.agree(agreement.context)
+        }
+        Err(error) => Err(errno(error)),
+    };
+    if agreed.is_err() {
+        user.write(0, &[0; 3])?;
+    }
+    agreed
+}
+
+/// Replaces `userfaultfd_register`, its copying.
+fn register(context: &Context, user: &User) -> Result {
+    const ANSWER: usize = 3;
+    let [start, len, mode] = user.read::<ANSWER>()?;
+    let modes = parse_modes(mode, &OFFER, context.features()).map_err(errno)?;
+    let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
+    let ioctls = register::register(context, range, modes)?;
+    user.write(ANSWER, &[ioctls.bits()])
+}
+
+fn aligned_range(context: &Context, user: &User) -> Result<Range> {
+    let [start, len] = user.read::<2>()?;
+    Range::aligned(start, len, &context.limits()).map_err(errno)
+}
+
+/// Replaces `userfaultfd_unregister`, its copying.
+fn unregister(context: &Context, user: &User) -> Result {
+    register::unregister(context, aligned_range(context, user)?)
+}
+
+/// Replaces `userfaultfd_wake`.
+fn wake(context: &Context, user: &User) -> Result {
+    context.wake(aligned_range(context, user)?);
+    Ok(())
+}
+
+/// Replaces `userfaultfd_copy`.
+fn copy(context: &Context, user: &User) -> Result {
+    const ANSWER: usize = 4;
+    let [dst, src, len, mode] = user.read::<ANSWER>()?;
+    let limits = context.limits();
+    let source = Range::unaligned(src, len, &limits).map_err(errno)?;
+    let range = Range::aligned(dst, len, &limits).map_err(errno)?;
+    fill(
+        context,
+        user,
+        ANSWER,
+        FillKind::Copy,
+        mode,
+        range,
+        Source::User(source.start()),
+    )
+}
+
+/// Replaces `userfaultfd_zeropage`.
+fn zeropage(context: &Context, user: &User) -> Result {
+    const ANSWER: usize = 3;
+    let [start, len, mode] = user.read::<ANSWER>()?;
+    let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
+    fill(
+        context,
+        user,
+        ANSWER,
+        FillKind::Zeropage,
+        mode,
+        range,
+        Source::Zero,
+    )
+}
+
+/// What all fills share: the mode, the address space, the answer in word `answer`, the wake-up.
+///
+/// # Errors
+///
+/// `EINVAL` for the mode; `ESRCH` when the process is gone, which leaves the answer alone; those of
+/// [`Report::conclude`].
+fn fill(
+    context: &Context,
+    user: &User,
+    answer: usize,
+    kind: FillKind,
+    mode: u64,
+    range: Range,
+    source: Source,
+) -> Result {
+    let mode = kind.parse_mode(mode).map_err(errno)?;
+    let report: Report = {
+        let mm = context.mm().mmget_not_zero().ok_or(ESRCH)?;
+        fill::fill(context, &mm, source, range, mode)
+    };
+    let stored = user.write(answer, &[report.field as u64]).is_ok();
+    let (woken, result) = report.conclude(stored, mode.wake);
+    if let Some(range) = woken {
+        context.wake(range);
+    }
+    result.map_err(errno)
+}
