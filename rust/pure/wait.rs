@@ -21,11 +21,13 @@
 //!    to the blocking state, which is a full barrier (**S**). Unlock.
 //! 2. Look again: does the page table entry still say wait, and is the context not released? Then
 //!    drop the fault lock.
-//! 3. If so, wake one blocked reader and all pollers, even if a reader has the message by now, then
-//!    `schedule()`, once.
+//! 3. If so, wake one blocked reader and all pollers, even if a reader has the message by now. Then
+//!    sleep until `woken` reads true (**A**) or a signal ends the sleep; a wake-up without either is
+//!    a late one, meant for a fault that is over.
 //! 4. Set the task state to running. If `woken` reads true (**A**, acquire), the node is in nobody's
 //!    hands. Otherwise lock, and unless `woken` is true by now take the node out.
-//! 5. If step 3 was skipped and `unread` is not zero, wake one reader.
+//! 5. If step 3 was skipped and `unread` is not zero, wake one reader and all pollers, after a full
+//!    barrier.
 //!
 //! Every way out makes the fault run again, so a wake-up for no reason costs time and nothing else.
 //!
@@ -47,8 +49,8 @@
 //! 3. Enter the fd's wait queue exclusively, at its end, and set the task state. If `unread` is zero,
 //!    sleep. Leave the wait queue, go to 1.
 //! 4. Copy the message to user space, without the lock. If that fails, lock and look the key up in
-//!    the tree. If it is there, the message goes back into the FIFO, in order of `seq`; unlock, wake
-//!    one reader and all pollers. If it is not, the sleeper has left or was woken, and nobody needs
+//!    the tree. If it is there, the message goes back into the FIFO, in order of `seq`; unlock, and
+//!    after a full barrier wake one reader and all pollers. If it is not, the sleeper has left or was woken, and nobody needs
 //!    the message any more. Either way, return the error.
 //!
 //! There is no "being read" state: only the reader that took a message can put it back, and a key
@@ -83,10 +85,14 @@
 //! - Tokens belong to no message. The wake-up for B may select a reader that takes A, which came
 //!   first. If A's sleeper kept its token, because its page is there or its message is taken, B
 //!   would be unread and the other readers asleep.
-//! - A reader that enters too late to be selected finds `unread` set: both sides lock the wait
-//!   queue, the waker after it stored `unread`, the reader before it loads it. This holds for
-//!   pollers, too. Whoever wakes without that lock, because the wait queue looks empty, needs a full
-//!   barrier between its store of `unread` and that look.
+//! - A reader that enters too late to be selected finds `unread` set. Who wakes looks at the wait
+//!   queue without its lock first, and takes the lock only if someone is there. Between its store of
+//!   `unread` and that look stands a full barrier: **S**, or that of step 5, or that of a message
+//!   put back. The reader has one (**P**) between entering the queue and its look at `unread`. One
+//!   of the two looks sees the other's store. This holds for pollers, too.
+//!
+//! Readers and pollers wait in two queues: a poller may ask to be woken exclusively, and must not be
+//! selected in a reader's place.
 
 use core::cmp::Ordering;
 

@@ -39,6 +39,7 @@ fn caught(scenario: fn(Defect), defect: Defect, signs: &[&str]) {
 }
 
 const LOST: &[&str] = &["deadlock"];
+const TWICE: &[&str] = &["queued twice"];
 const STALE: &[&str] = &["stack is gone", "Causality violation"];
 
 const PAGE: usize = 0x1000;
@@ -66,6 +67,17 @@ fn sleeper_and_waker(defect: Defect) {
     let (_, sleeper) = spawn_sleeper(&context, PAGE);
     context.resolve(PAGE);
     sleeper.join().unwrap();
+    context.assert_idle();
+}
+
+fn stale_wake_up(defect: Defect) {
+    let context = Context::new(defect);
+    let (task, sleeper) = spawn_sleeper(&context, PAGE);
+    // A waker that comes late with the wake-up for an earlier fault of the thread.
+    task.wake();
+    context.resolve(PAGE);
+    sleeper.join().unwrap();
+    assert!(context.faults() <= 1, "queued twice");
     context.assert_idle();
 }
 
@@ -227,6 +239,7 @@ macro_rules! sound {
 
 sound! {
     sleeper_and_waker: 4;
+    stale_wake_up: 4;
     two_sleepers_on_a_page: 3;
     neighbour_stays_asleep: 3;
     killed_sleeper_and_waker: 3;
@@ -256,12 +269,15 @@ broken! {
     no_recheck: NoRecheck in sleeper_and_waker is LOST;
     state_set_after_recheck: LateState in sleeper_and_waker is LOST;
     no_sleeper_barrier: NoSleeperBarrier in sleeper_and_waker is LOST;
+    wake_up_of_another_fault: SingleSchedule in stale_wake_up is TWICE;
     no_waker_barrier: NoWakerBarrier in sleeper_and_waker is LOST;
     node_touched_after_woken: TouchAfterWoken in sleeper_and_waker is STALE;
     woken_before_unlink: WokenBeforeUnlink in sleeper_and_waker is STALE;
     woken_not_released: WokenRelaxed in sleeper_and_waker is STALE;
     sleeper_leaves_queued: LeaveQueued in killed_sleeper_and_waker is STALE;
     no_reader_recheck: NoReaderRecheck in reader_and_sleeper is LOST;
+    no_reader_barrier: NoReaderBarrier in reader_and_sleeper is LOST;
+    no_poller_barrier: NoReaderBarrier in poller_and_sleeper is LOST;
     no_poller_recheck: NoReaderRecheck in poller_and_sleeper is LOST;
     reader_not_woken: NoReaderWake in reader_and_sleeper is LOST;
     signalled_reader_swallows: SignalSwallows in signalled_reader is LOST;

@@ -27,9 +27,11 @@ pub enum Defect {
     None,
     /// The sleeper doesn't look at the page table again.
     NoRecheck,
-    /// The sleeper sets its state after it has looked.
+    /// The sleeper sets its state after its last look.
     LateState,
     NoSleeperBarrier,
+    /// The sleeper takes any wake-up for its own.
+    SingleSchedule,
     NoWakerBarrier,
     /// The waker reads the node once more after it stored `woken`.
     TouchAfterWoken,
@@ -44,6 +46,8 @@ pub enum Defect {
     SilentLeave,
     /// Readers and pollers sleep without a look at `unread`.
     NoReaderRecheck,
+    /// Nothing orders entering the wait queue and the look at `unread`.
+    NoReaderBarrier,
     NoReaderWake,
     /// A reader with a signal returns before it looks for a message.
     SignalSwallows,
@@ -87,7 +91,7 @@ impl Task {
     }
 
     /// Whether the task was blocked, which is what try_to_wake_up() returns.
-    fn wake(&self) -> bool {
+    pub fn wake(&self) -> bool {
         let (state, resumed) = &*self.0;
         let was_blocked = std::mem::take(&mut state.lock().unwrap().blocked);
         if was_blocked {
@@ -112,7 +116,12 @@ impl Task {
 }
 
 /// The fd's wait queue: exclusive entries for readers, plain ones for pollers.
-struct WaitQueue(Mutex<Entries>);
+#[derive(Default)]
+struct WaitQueue {
+    entries: Mutex<Entries>,
+    /// Whether anyone waits, for a look without the lock.
+    active: AtomicBool,
+}
 
 #[derive(Default)]
 struct Entries {
@@ -122,33 +131,44 @@ struct Entries {
 
 impl WaitQueue {
     fn prepare_exclusive(&self, task: &Task) {
-        let mut entries = self.0.lock().unwrap();
-        entries.readers.push_back(task.clone());
+        self.change(|entries| entries.readers.push_back(task.clone()));
         task.set_blocked(true);
     }
 
     fn prepare_poller(&self, task: &Task) {
-        let mut entries = self.0.lock().unwrap();
-        entries.pollers.push(task.clone());
+        self.change(|entries| entries.pollers.push(task.clone()));
         task.set_blocked(true);
     }
 
     fn finish(&self, task: &Task) {
         task.set_blocked(false);
-        let mut entries = self.0.lock().unwrap();
-        entries.readers.retain(|other| !other.is(task));
-        entries.pollers.retain(|other| !other.is(task));
+        self.change(|entries| {
+            entries.readers.retain(|other| !other.is(task));
+            entries.pollers.retain(|other| !other.is(task));
+        });
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Entries) -> T) -> T {
+        let mut entries = self.entries.lock().unwrap();
+        let result = change(&mut entries);
+        let active = !entries.readers.is_empty() || !entries.pollers.is_empty();
+        self.active.store(active, Relaxed);
+        result
     }
 
     /// Wakes all pollers and the first reader that is asleep, which leaves the queue by that.
     fn wake_up(&self) {
-        let mut entries = self.0.lock().unwrap();
-        for task in &entries.pollers {
-            task.wake();
+        if !self.active.load(Relaxed) {
+            return;
         }
-        if let Some(first) = entries.readers.iter().position(Task::wake) {
-            entries.readers.remove(first);
-        }
+        self.change(|entries| {
+            for task in &entries.pollers {
+                task.wake();
+            }
+            if let Some(first) = entries.readers.iter().position(Task::wake) {
+                entries.readers.remove(first);
+            }
+        });
     }
 }
 
@@ -206,6 +226,8 @@ struct Inner {
     mmap: RwLock<bool>,
     /// Page table entries: whether the page is there.
     pages: BTreeMap<usize, AtomicBool>,
+    /// Messages queued so far.
+    faults: Cell<usize>,
 }
 
 impl Context {
@@ -217,9 +239,10 @@ impl Context {
             sleepers: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
             released: AtomicBool::new(false),
-            fd: WaitQueue(Mutex::default()),
+            fd: WaitQueue::default(),
             mmap: RwLock::new(true),
             pages: pages.map(|page| (page, AtomicBool::new(false))).into(),
+            faults: Cell::new(0),
         }))
     }
 
@@ -261,6 +284,7 @@ impl Context {
 
     fn handle_fault(&self, page: usize, task: &Task, release_fault_lock: impl FnOnce()) {
         let node = Node::new(task);
+        self.0.faults.set(self.0.faults.get() + 1);
         let late_state = self.has(Defect::LateState);
         let key = self.locked_until(
             |queue| queue.enqueue(page, node.clone()),
@@ -278,13 +302,19 @@ impl Context {
         release_fault_lock();
         let waits = must_wait || self.has(Defect::NoRecheck);
         if waits {
-            if late_state {
-                task.set_blocked(true);
-            }
             if !self.has(Defect::FrugalWake) || self.locked(|queue| queue.is_unread(key)) {
                 self.wake_readers();
             }
-            task.schedule();
+            while !node.woken.load(Acquire) && !task.signal_pending() {
+                if late_state {
+                    task.set_blocked(true);
+                }
+                task.schedule();
+                if self.has(Defect::SingleSchedule) {
+                    break;
+                }
+                task.set_blocked(true);
+            }
         }
 
         task.set_blocked(false);
@@ -296,6 +326,7 @@ impl Context {
             });
         }
         if !waits && !self.has(Defect::SilentLeave) && self.0.unread.load(Relaxed) != 0 {
+            fence(SeqCst);
             self.wake_readers();
         }
         node.pop_stack();
@@ -380,6 +411,7 @@ impl Context {
             queue.put_back(key)
         });
         if unread_again && !self.has(Defect::SilentPutBack) {
+            fence(SeqCst);
             self.wake_readers();
         }
     }
@@ -394,6 +426,9 @@ impl Context {
     }
 
     fn sleep_unless_unread(&self, task: &Task) {
+        if !self.has(Defect::NoReaderBarrier) {
+            fence(SeqCst);
+        }
         if self.0.unread.load(Relaxed) == 0 || self.has(Defect::NoReaderRecheck) {
             task.schedule();
         }
@@ -414,6 +449,11 @@ impl Context {
         if late {
             self.0.released.store(true, Relaxed);
         }
+    }
+
+    /// Messages queued so far.
+    pub fn faults(&self) -> usize {
+        self.0.faults.get()
     }
 
     /// Checks that all is over and nothing was left behind.
