@@ -45,7 +45,7 @@ impl<T: ValueDevice> StaticDevice<T> {
         Self {
             device: UnsafeCell::new(bindings::miscdevice {
                 minor: bindings::MISC_DYNAMIC_MINOR as c_int,
-                name: name.as_ptr().cast(),
+                name: name.to_bytes_with_nul().as_ptr(),
                 fops: &Self::OPERATIONS,
                 ..pin_init::zeroed()
             }),
@@ -59,6 +59,9 @@ impl<T: ValueDevice> StaticDevice<T> {
         to_result(unsafe { bindings::misc_register(self.device.get()) })
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as the operation of a device of this type.
     unsafe extern "C" fn ioctl(_: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         match T::ioctl(cmd, arg) {
             Ok(value) => value as c_long,

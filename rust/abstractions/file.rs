@@ -143,6 +143,9 @@ impl<T: AnonFile> FileTable<T> {
         unsafe { SlabRef::<T>::borrow((*file).private_data) }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as the operation of a file that [`install`] made for `T`.
     unsafe extern "C" fn read_iter(
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
@@ -167,6 +170,9 @@ impl<T: AnonFile> FileTable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as the operation of a file that [`install`] made for `T`.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
@@ -180,6 +186,9 @@ impl<T: AnonFile> FileTable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as the operation of a file that [`install`] made for `T`.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: The kernel passes a file of `install`, held for the call.
         match unsafe { Self::object(file) }.ioctl(cmd, arg) {
@@ -188,11 +197,17 @@ impl<T: AnonFile> FileTable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as the operation of a file that [`install`] made for `T`.
     unsafe extern "C" fn show_fdinfo(lines: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: The kernel passes a file of `install`, held for the call, and a valid seq_file.
         unsafe { Self::object(file).show_fdinfo(SeqFile::from_raw(lines)) }
     }
 
+    /// # Safety
+    ///
+    /// Called by the kernel as the operation of a file that [`install`] made for `T`.
     unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: The file goes, and with it the reference it owned.
         T::release(unsafe { SlabRef::from_foreign((*file).private_data) });

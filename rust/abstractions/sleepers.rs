@@ -125,13 +125,15 @@ impl<M: Copy + Send> SleeperQueue<M> {
     /// `look_again` runs as a task about to sleep: it must not sleep itself. It is the place to
     /// check what a waker changes, to drop locks, and to tell readers; what it returns beside the
     /// verdict is passed on. On return the thread is in no list, and running.
+    ///
+    /// Returns the verdict, and what came with it.
     pub(crate) fn sleep<T>(
         &self,
         address: usize,
         message: M,
         state: BlockingState,
         look_again: impl FnOnce() -> (bool, T),
-    ) -> T {
+    ) -> (bool, T) {
         // SAFETY: The current task is never null.
         let task = unsafe { NonNull::new_unchecked(bindings::get_current()) };
         let sleeper = UnsafeCell::new(Sleeper {
@@ -179,7 +181,7 @@ impl<M: Copy + Send> SleeperQueue<M> {
             }
         }
         // From here on nobody knows of `sleeper`.
-        result
+        (must_wait, result)
     }
 
     /// Whether a waker is done with the sleeper. Load **A**; pairs with **R** in `wake`.
@@ -226,9 +228,6 @@ impl<M: Copy + Send> SleeperQueue<M> {
         unsafe { links.link_unread(sleeper) };
         links.tally.put_back();
         self.mirror(&links);
-        drop(links);
-        // As **S** for a new message: readers that do not see it are seen by whoever tells them.
-        smp_mb(Full);
         true
     }
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The wait queue behind a file: blocked readers, and everything that polls.
+//! Who waits for a file: blocked readers, and everything that polls.
 //!
-//! Pollers (poll, epoll, io_uring, aio) are all told of an event; of the blocked readers one is,
-//! because one message satisfies one reader.
+//! The barrier **P**, and what it pairs with, is explained in [`crate::pure::wait`].
 
 use core::marker::PhantomData;
 
@@ -11,6 +10,7 @@ use kernel::{
     bindings,
     fs::File,
     prelude::*,
+    static_lock_class,
     sync::{
         atomic::Full,
         barrier::smp_mb,
@@ -66,26 +66,19 @@ impl PollTable<'_> {
     }
 }
 
-/// A `wait_queue_head` that lives as long as the file it serves.
+/// A `wait_queue_head`.
 ///
 /// # Invariants
 ///
-/// `head` is initialised. Waiters remove themselves: readers before they return, polls when their
-/// file goes, which is before the object that holds the queue.
+/// `head` is initialised.
 #[pin_data]
-pub(crate) struct PollWaitQueue {
+struct WaitQueue {
     #[pin]
     head: Opaque<bindings::wait_queue_head>,
 }
 
-// SAFETY: A wait queue locks itself.
-unsafe impl Send for PollWaitQueue {}
-// SAFETY: As above.
-unsafe impl Sync for PollWaitQueue {}
-
-impl PollWaitQueue {
-    /// A queue without waiters. `name` and `key` are lockdep's.
-    pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+impl WaitQueue {
+    fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: The slot is valid for writes and does not move; name and key are static.
             head <- Opaque::ffi_init(move |slot| unsafe {
@@ -94,23 +87,68 @@ impl PollWaitQueue {
         })
     }
 
-    /// Tells all pollers and one blocked reader of new input.
-    ///
-    /// A full barrier lies between the caller's store of what they look for and this call; it
-    /// pairs with those in [`Self::wait_for`] and [`Self::poll`].
-    pub(crate) fn notify_input(&self) {
-        // SAFETY: The queue is initialised.
+    /// Wakes with `events` as key: all plain entries and one exclusive one. Looks without the lock
+    /// whether there are any.
+    fn wake(&self, events: bindings::__poll_t) {
+        // SAFETY: By the type invariants.
         unsafe {
-            if bindings::uffd_waitqueue_active(self.head.get()) != 0 {
-                bindings::uffd_wake_up_poll(self.head.get(), bindings::EPOLLIN as usize);
+            if bindings::uffd_waitqueue_active(self.head.get()) {
+                bindings::uffd_wake_up_poll(self.head.get(), events as usize);
             }
         }
     }
+}
 
-    /// Tells everyone that there will be no input any more.
+/// Who waits for a file: blocked readers, and everything that polls.
+///
+/// They wait apart, because one message satisfies one reader, so readers are woken one at a time,
+/// and a poller that asks for the same (`EPOLLEXCLUSIVE`) must not be taken for one of them.
+///
+/// # Invariants
+///
+/// Waiters remove themselves: readers before they return, polls when their file goes, which is
+/// before the object that holds the queues.
+#[pin_data]
+pub(crate) struct FileWaiters {
+    #[pin]
+    readers: WaitQueue,
+    #[pin]
+    pollers: WaitQueue,
+}
+
+// SAFETY: Wait queues lock themselves.
+unsafe impl Send for FileWaiters {}
+// SAFETY: As above.
+unsafe impl Sync for FileWaiters {}
+
+impl FileWaiters {
+    /// Nobody waits yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            readers <- WaitQueue::new(c"uffd_readers", static_lock_class!()),
+            pollers <- WaitQueue::new(c"uffd_pollers", static_lock_class!()),
+        })
+    }
+
+    /// Tells all pollers and one blocked reader of new input.
+    ///
+    /// A full barrier lies between the caller's store of what they look for and this call; it
+    /// pairs with **P** in [`Self::wait_to_read`] and [`Self::poll`].
+    pub(crate) fn notify_input(&self) {
+        self.pollers.wake(bindings::EPOLLIN);
+        self.readers.wake(bindings::EPOLLIN);
+    }
+
+    /// The same with the full barrier, for callers that come without one.
+    pub(crate) fn notify_input_fenced(&self) {
+        smp_mb(Full);
+        self.notify_input();
+    }
+
+    /// Tells pollers that there will be no input any more. Readers hold the file open.
     pub(crate) fn notify_hang_up(&self) {
-        // SAFETY: The queue is initialised.
-        unsafe { bindings::uffd_wake_up_poll_all(self.head.get(), bindings::EPOLLHUP as usize) };
+        smp_mb(Full);
+        self.pollers.wake(bindings::EPOLLHUP);
     }
 
     /// Sleeps once, as a reader, unless `ready` says there is no need or a signal is pending.
@@ -118,30 +156,31 @@ impl PollWaitQueue {
     /// `ready` runs as a task about to sleep and must not sleep. A reader may have been selected by
     /// [`Self::notify_input`] whatever ended this, so the caller looks for input afterwards in any
     /// case, before it looks for a signal.
-    pub(crate) fn wait_for(&self, ready: impl FnOnce() -> bool) {
+    pub(crate) fn wait_to_read(&self, ready: impl FnOnce() -> bool) {
+        let head = self.readers.head.get();
         let entry = Opaque::<bindings::wait_queue_entry>::uninit();
         // SAFETY: The entry stays on this stack, and `finish_wait` takes it out of the queue before
-        // the function returns. `prepare_to_wait_event` ends with a full barrier.
+        // the function returns. `prepare_to_wait_event` sets the task state, which is barrier **P**.
         unsafe {
             bindings::init_wait_entry(entry.get(), bindings::WQ_FLAG_EXCLUSIVE as i32);
             let signal = bindings::prepare_to_wait_event(
-                self.head.get(),
+                head,
                 entry.get(),
                 bindings::TASK_INTERRUPTIBLE as i32,
             );
             if signal == 0 && !ready() {
                 task::schedule();
             }
-            bindings::finish_wait(self.head.get(), entry.get());
+            bindings::finish_wait(head, entry.get());
         }
     }
 
-    /// Adds the caller of poll() to the queue. What the caller looks at afterwards is read after a
-    /// full barrier.
+    /// Adds the caller of poll() to the pollers. What the caller looks at afterwards is read after
+    /// barrier **P**.
     pub(crate) fn poll(&self, file: &File, table: &PollTable<'_>) {
         // SAFETY: File and table are valid for the call, and by the type invariants the queue
         // outlives every entry that polling makes.
-        unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.table) };
+        unsafe { bindings::poll_wait(file.as_ptr(), self.pollers.head.get(), table.table) };
         smp_mb(Full);
     }
 }

@@ -76,7 +76,7 @@ __rust_helper void rust_helper_uffd_wake_q_init(struct wake_q_head *head)
 	wake_q_init(head);
 }
 
-__rust_helper int rust_helper_uffd_waitqueue_active(struct wait_queue_head *head)
+__rust_helper bool rust_helper_uffd_waitqueue_active(struct wait_queue_head *head)
 {
 	return waitqueue_active(head);
 }
@@ -91,12 +91,6 @@ __rust_helper void rust_helper_uffd_init_waitqueue_head(struct wait_queue_head *
 __rust_helper void rust_helper_uffd_wake_up_poll(struct wait_queue_head *head, unsigned long events)
 {
 	__wake_up(head, TASK_NORMAL, 1, (void *)events);
-}
-
-__rust_helper void rust_helper_uffd_wake_up_poll_all(struct wait_queue_head *head,
-						     unsigned long events)
-{
-	__wake_up(head, TASK_NORMAL, 0, (void *)events);
 }
 
 /* Faults. */

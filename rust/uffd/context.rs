@@ -6,9 +6,7 @@ use core::ptr::NonNull;
 
 use kernel::{
     mm::Mm,
-    optional_name,
     prelude::*,
-    static_lock_class,
     sync::{
         aref::ARef,
         atomic::{
@@ -32,7 +30,7 @@ use crate::{
         sleepers::SleeperQueue,
         task,
         vma::ContextPtr,
-        wait::PollWaitQueue, //
+        wait::FileWaiters, //
     },
     pure::{
         abi::Features,
@@ -72,9 +70,8 @@ pub(crate) struct Context {
     released: Atomic<bool>,
     #[pin]
     pub(super) sleepers: SleeperQueue<Message>,
-    /// Readers and pollers of the file.
     #[pin]
-    pub(super) readers: PollWaitQueue,
+    pub(super) waiters: FileWaiters,
 }
 
 static CACHE: SlabCache<Context> = SlabCache::new();
@@ -106,7 +103,7 @@ impl Context {
             features: Atomic::new(0),
             released: Atomic::new(false),
             sleepers <- SleeperQueue::new(),
-            readers <- PollWaitQueue::new(optional_name!("uffd_readers"), static_lock_class!()),
+            waiters <- FileWaiters::new(),
         }))?;
         file::install(context, flags.file)
     }

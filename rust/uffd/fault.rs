@@ -41,18 +41,23 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
         return fault.sigbus();
     };
     let message = message(&context, &fault, reason);
-    context
+    let (slept, released) = context
         .sleepers
         .sleep(message.address(), message, state, || {
             let must_wait = fault.lookup().must_wait(reason) && !context.released();
             let released = fault.release();
             if must_wait {
-                // Our state, set when we were queued, is the barrier between message and waiters.
-                context.readers.notify_input();
+                // Barrier **S**, when we were queued, stands between the message and this.
+                context.waiters.notify_input();
             }
             (must_wait, released)
-        })
-        .retry()
+        });
+    if !slept && context.sleepers.has_unread() {
+        // Readers are told once per message, and we kept quiet about ours. But a reader told of
+        // another one may have taken ours, which came first; then that one waits for this.
+        context.waiters.notify_input_fenced();
+    }
+    released.retry()
 }
 
 fn message(context: &Context, fault: &LockedFault<'_, Context>, reason: Reason) -> Message {

@@ -58,7 +58,7 @@ impl Context {
                 return Err(EAGAIN);
             }
             // Whatever ends the wait, look for a message first: it may be ours to read.
-            self.readers.wait_for(|| self.sleepers.has_unread());
+            self.waiters.wait_to_read(|| self.sleepers.has_unread());
         }
     }
 
@@ -67,7 +67,7 @@ impl Context {
         let claim = self.next_message(no_wait)?;
         let delivered = request.deliver(claim.message.as_bytes());
         if delivered.is_err() && self.sleepers.put_back(claim) {
-            self.readers.notify_input();
+            self.waiters.notify_input_fenced();
         }
         delivered
     }
@@ -106,7 +106,7 @@ impl AnonFile for Context {
     /// Input, if a message is unread. An error on a file that blocks: a message that was there may
     /// be gone when read() comes, and read() would hang. Replaces `userfaultfd_poll`.
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events {
-        self.readers.poll(file, table);
+        self.waiters.poll(file, table);
         if !self.features().is_initialized() || !file::is_nonblocking(file) {
             Events::Error
         } else if self.sleepers.has_unread() {
@@ -141,6 +141,6 @@ impl AnonFile for Context {
         this.set_released();
         register::release_all(&this);
         this.sleepers.wake(Scope::All);
-        this.readers.notify_hang_up();
+        this.waiters.notify_hang_up();
     }
 }
