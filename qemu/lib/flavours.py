@@ -32,11 +32,11 @@ class Flavour:
 FLAVOURS = {
     f.name: f
     for f in (
-        Flavour("rust", "release", ("base", "rust"), 1900, "Rust, helpers inlined, no debug checks"),
-        Flavour("c", "release", ("base", "c"), 1900, "the same configuration with the C implementation"),
-        Flavour("rust-debug", "debug", ("base", "debug", "rust", "debug-rust"), 2000,
+        Flavour("rust", "release", ("base", "rust"), 1918, "Rust, helpers inlined, no debug checks"),
+        Flavour("c", "release", ("base", "c"), 1918, "the same configuration with the C implementation"),
+        Flavour("rust-debug", "debug", ("base", "debug", "rust", "debug-rust"), 1955,
                 "Rust with KASAN, lockdep, SLUB poison, fault injection, KUnit"),
-        Flavour("c-debug", "debug", ("base", "debug", "c"), 2000, "C with the same debug options"),
+        Flavour("c-debug", "debug", ("base", "debug", "c"), 1955, "C with the same debug options"),
         Flavour("rust-small", "small", ("small", "rust"), 1400,
                 "Rust without SMP, THP, hugetlb, swap, memcg, per-VMA locks"),
     )

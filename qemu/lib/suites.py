@@ -63,8 +63,14 @@ def environment(suite):
 _PURE = {"CARGO_TARGET_DIR": str(BUILD / "pure")}
 _LOOM = {"CARGO_TARGET_DIR": str(BUILD / "loom"), "RUSTFLAGS": "--cfg loom"}
 _GUEST = {"CARGO_TARGET_DIR": str(BUILD / "selftests")}
+_BINDINGS = {**_GUEST, "UFFD_KERNEL_UAPI": str(BUILD / "src" / "linux" / "include" / "uapi")}
 
 SUITES = (
+    Suite(
+        "style", "layers, unsafe, licences, lengths, rustfmt of the crate",
+        lambda flavour: [QEMU / "style"],
+        budget=120,
+    ),
     Suite(
         "tools", "unit tests of the Python modules under qemu/lib",
         lambda flavour: [sys.executable, "-B", "-m", "unittest", "discover",
@@ -103,9 +109,14 @@ SUITES = (
         budget=600, cwd=SELFTESTS, env=_GUEST,
     ),
     Suite(
+        "tree", "the kernel tree: fetched, verified, patched",
+        lambda flavour: [QEMU / "kernel", "tree"],
+        budget=900,
+    ),
+    Suite(
         "bindings", "ioctl numbers and layouts of the uffd crate against the C headers",
         cargo("test", "--locked", "--release", "-p", "uffd"),
-        budget=600, read=read_cargo, cwd=SELFTESTS, env=_GUEST,
+        budget=600, read=read_cargo, cwd=SELFTESTS, env=_BINDINGS, needs=("tree",),
     ),
     Suite(
         "programs", "build of the guest's programs",
@@ -115,13 +126,19 @@ SUITES = (
     Suite(
         "kernel", "build of the kernel, every requested option granted",
         lambda flavour: [QEMU / "kernel", "build", flavour],
-        budget=2700, flavours=("rust", "c"), long=("rust-small", "rust-debug", "c-debug"),
+        budget=2700, flavours=("c", "rust", "rust-small", "rust-debug"), long=("c-debug",),
+        needs=("tree",),
+    ),
+    Suite(
+        "lint", "clippy of the crate with the kernel's lints",
+        lambda flavour: [QEMU / "kernel", "clippy", flavour],
+        budget=900, flavours=("rust",), needs=("kernel",),
     ),
     Suite(
         "guest", "the project's own suite in the guest",
         lambda flavour: [QEMU / "run", "--flavour", flavour],
-        budget=1200, read=read_ktap, flavours=("c",), long=("c-debug",),
-        needs=("kernel", "programs"),
+        budget=1200, read=read_ktap, flavours=("c", "rust", "rust-small", "rust-debug"),
+        long=("c-debug",), needs=("kernel", "programs"),
     ),
     Suite(
         "kselftest", "the kernel's own userfaultfd tests in the guest",
