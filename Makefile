@@ -8,7 +8,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 FLAVOURS := rust c rust-debug c-debug rust-small
-FLAVOUR ?= c
+FLAVOUR ?= rust
 SELFTESTS := build/selftests/x86_64-unknown-linux-gnu/release
 
 ifeq ($(filter $(FLAVOUR),$(FLAVOURS)),)

@@ -155,7 +155,7 @@ def _unpack(tarball, into):
         capture_output=True, text=True, check=False,
     )
     if run.returncode:
-        die(f"cannot unpack {tarball}: {(run.stderr.strip().splitlines() or ['tar failed'])[-1]}")
+        die(f"cannot unpack {tarball}: {(run.stderr.strip().splitlines() or ['tar failed'])[0]}")
 
 
 def _pristine(into):

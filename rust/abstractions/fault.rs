@@ -154,7 +154,8 @@ impl<'a, C: SlabObject> LockedFault<'a, C> {
     /// What the page table says now. Reads without its lock: an answer may be old at once, which
     /// is all a thread needs that is already queued.
     pub(crate) fn lookup(&self) -> Entry {
-        // SAFETY: The VMA is stable under the fault lock, and with it page tables of its range.
+        // SAFETY: The VMA is stable under the fault lock. It is not hugetlbfs's, which cannot be
+        // registered.
         unsafe {
             let mm = (*self.vmf().__bindgen_anon_1.vma).vm_mm;
             pgtable::lookup(mm, self.address())

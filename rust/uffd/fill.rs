@@ -32,7 +32,6 @@ use kernel::{
     warn_on, //
 };
 
-use super::context::Context;
 use crate::{
     abstractions::{
         fill_lock::{
@@ -62,7 +61,7 @@ use crate::{
 };
 
 /// What a range is filled with.
-pub(crate) enum Source {
+pub(super) enum Source {
     /// As many bytes of the current process's memory, from this address on.
     User(usize),
     /// Zeros.
@@ -83,13 +82,7 @@ pub(crate) enum Source {
 /// - `EAGAIN`: the VMA changed while its lock was dropped, its page table was taken away, or too
 ///   many others read it;
 /// - `EINTR`: the caller was killed.
-pub(crate) fn fill(
-    _context: &Context,
-    mm: &MmWithUser,
-    source: Source,
-    range: Range,
-    mode: FillMode,
-) -> Report {
+pub(super) fn fill(mm: &MmWithUser, source: Source, range: Range, mode: FillMode) -> Report {
     let dst = Destination { mm, range, mode };
     match source {
         Source::User(start) => dst.fill(&CopiedPage(UserPtr::from_addr(start))),

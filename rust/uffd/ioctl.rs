@@ -198,7 +198,7 @@ fn fill(
     let mode = kind.parse_mode(mode).map_err(errno)?;
     let report: Report = {
         let mm = context.mm().mmget_not_zero().ok_or(ESRCH)?;
-        fill::fill(context, &mm, source, range, mode)
+        fill::fill(&mm, source, range, mode)
     };
     let stored = user.write(answer, &[report.field as u64]).is_ok();
     let (woken, result) = report.conclude(stored, mode.wake);
