@@ -39,6 +39,8 @@ pub mod raw;
 pub mod run;
 pub mod sigbus;
 pub mod task;
+pub mod uring;
+pub mod user;
 
 pub use need::Need;
 

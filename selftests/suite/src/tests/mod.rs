@@ -11,6 +11,7 @@ mod eligible;
 mod errno;
 mod features;
 mod fill;
+mod gup;
 mod missing;
 mod poll;
 mod read;
@@ -27,6 +28,7 @@ pub const MODULES: &[&[Test]] = &[
     errno::range::TESTS,
     features::TESTS,
     fill::TESTS,
+    gup::TESTS,
     missing::TESTS,
     poll::TESTS,
     read::TESTS,
