@@ -32,7 +32,7 @@ pub(crate) struct StaticDevice<T> {
 unsafe impl<T> Sync for StaticDevice<T> {}
 
 impl<T: ValueDevice> StaticDevice<T> {
-    const OPERATIONS: bindings::file_operations = bindings::file_operations {
+    const OPERATIONS: &'static bindings::file_operations = &bindings::file_operations {
         unlocked_ioctl: Some(Self::ioctl),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: Some(Self::ioctl),
@@ -46,7 +46,7 @@ impl<T: ValueDevice> StaticDevice<T> {
             device: UnsafeCell::new(bindings::miscdevice {
                 minor: bindings::MISC_DYNAMIC_MINOR as c_int,
                 name: name.to_bytes_with_nul().as_ptr(),
-                fops: &Self::OPERATIONS,
+                fops: Self::OPERATIONS,
                 ..pin_init::zeroed()
             }),
             _operations: PhantomData,

@@ -93,7 +93,7 @@ pub(crate) fn install<T: AnonFile>(object: SlabRef<T>, flags: u32) -> Result<u32
     let file = unsafe {
         bindings::anon_inode_create_getfile(
             T::NAME.as_char_ptr(),
-            &FileTable::<T>::OPERATIONS,
+            FileTable::<T>::OPERATIONS,
             private,
             (bindings::O_RDONLY | flags) as i32,
             core::ptr::null(),
@@ -121,7 +121,7 @@ pub(crate) fn install<T: AnonFile>(object: SlabRef<T>, flags: u32) -> Result<u32
 struct FileTable<T>(PhantomData<T>);
 
 impl<T: AnonFile> FileTable<T> {
-    const OPERATIONS: bindings::file_operations = bindings::file_operations {
+    const OPERATIONS: &'static bindings::file_operations = &bindings::file_operations {
         show_fdinfo: Some(Self::show_fdinfo),
         release: Some(Self::release),
         poll: Some(Self::poll),
