@@ -36,7 +36,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let all: Vec<Test> = tests::MODULES.concat();
+    let all = tests::all();
     if let Some(name) = &options.run_one {
         return run_here(&all, name);
     }

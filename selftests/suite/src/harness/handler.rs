@@ -17,6 +17,9 @@ pub struct Handler {
     thread: JoinHandle<Vec<Event>>,
 }
 
+/// So many events are kept without allocating.
+const EVENTS: usize = 4096;
+
 impl Handler {
     /// Starts the thread.
     pub fn spawn(
@@ -26,7 +29,8 @@ impl Handler {
         let stop = Arc::new(EventFd::new().expect("eventfd"));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
-            let mut seen = Vec::new();
+            // A fork of another thread holds the allocator's locks until its event is read.
+            let mut seen = Vec::with_capacity(EVENTS);
             loop {
                 let mut fds = [
                     PollFd::new(uffd.as_fd(), PollFlags::POLLIN),

@@ -124,9 +124,14 @@ impl Mapping {
     /// Unmaps a part, given by its offset.
     #[track_caller]
     pub fn unmap(&self, offset: u64, len: u64) {
+        self.try_unmap(offset, len).expect("munmap");
+    }
+
+    /// The same where it may fail.
+    pub fn try_unmap(&self, offset: u64, len: u64) -> Result<(), Errno> {
         let address = self.pointer(offset, len);
         // SAFETY: the range lies in this mapping, which no reference points into.
-        Errno::result(unsafe { libc::munmap(address.cast(), len as usize) }).expect("munmap");
+        Errno::result(unsafe { libc::munmap(address.cast(), len as usize) }).map(drop)
     }
 
     /// Puts fresh private memory in the place of a page.

@@ -32,14 +32,15 @@
 
 pub mod env;
 pub mod handler;
+pub mod inject;
 pub mod mem;
 pub mod need;
 pub mod process;
 pub mod raw;
 pub mod run;
 pub mod sigbus;
+pub mod slab;
 pub mod task;
-pub mod uring;
 pub mod user;
 
 pub use need::Need;

@@ -3,6 +3,7 @@
 //! Child processes of a test.
 
 use super::EXIT_PANIC;
+use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
 use nix::sys::wait::{waitpid, WaitStatus};
 use nix::unistd::{fork, ForkResult, Pid};
@@ -16,9 +17,14 @@ impl Child {
     /// assertion in it fails. Only the calling thread exists in the child: where other threads
     /// may hold a lock of the allocator, the function must not allocate.
     pub fn spawn(body: impl FnOnce()) -> Child {
+        Self::try_spawn(body).expect("fork")
+    }
+
+    /// The same where forking may fail.
+    pub fn try_spawn(body: impl FnOnce()) -> Result<Child, Errno> {
         // SAFETY: the child only runs `body`, for which the rule above is documented.
-        match unsafe { fork() }.expect("fork") {
-            ForkResult::Parent { child } => Child(child),
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => Ok(Child(child)),
             ForkResult::Child => {
                 body();
                 // SAFETY: _exit takes an integer and does not return.

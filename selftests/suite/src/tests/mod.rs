@@ -2,26 +2,38 @@
 
 //! The tests, a module per area.
 
-use crate::harness::Test;
+use crate::harness::{inject, Test};
 
 mod api;
 mod argument;
+mod cache;
 mod changing;
 mod eligible;
 mod errno;
 mod features;
 mod fill;
 mod gup;
+mod injection;
 mod missing;
 mod poll;
 mod read;
 mod register;
 mod wake;
 
-/// The tests of every module, in alphabetical order.
-pub const MODULES: &[&[Test]] = &[
+/// All tests that belong to the running kernel, by module in alphabetical order.
+pub fn all() -> Vec<Test> {
+    let mut all = MODULES.concat();
+    // For these a kernel is built that can fail: in any other they are not part of the suite.
+    if inject::possible() {
+        all.extend_from_slice(injection::TESTS);
+    }
+    all
+}
+
+const MODULES: &[&[Test]] = &[
     api::TESTS,
     argument::TESTS,
+    cache::TESTS,
     changing::TESTS,
     eligible::TESTS,
     errno::fill::TESTS,
