@@ -41,6 +41,7 @@ pub mod run;
 pub mod sigbus;
 pub mod slab;
 pub mod task;
+pub mod uring;
 pub mod user;
 
 pub use need::Need;
