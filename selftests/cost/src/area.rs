@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Memory to take faults in.
+
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+
+use nix::sys::mman::{madvise, mmap_anonymous, munmap, MapFlags, MmapAdvise, ProtFlags};
+
+use crate::{call, Result};
+
+/// Size of a page; the figures are for x86-64.
+pub const PAGE: u64 = 4096;
+
+/// Private anonymous pages. Nothing has a reference into them: the kernel changes them.
+pub struct Area {
+    base: NonNull<u8>,
+    pages: u64,
+}
+
+// SAFETY: the value only stands for addresses; what is behind them is read by volatile accesses of
+// single bytes, and written by the kernel alone.
+unsafe impl Sync for Area {}
+
+impl Area {
+    /// Maps `pages` pages that are not there yet, and never become huge.
+    pub fn new(pages: u64) -> Result<Self> {
+        let bytes = NonZeroUsize::new((pages * PAGE) as usize).ok_or("an area without pages")?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: no address is asked for, so the mapping takes nobody's place.
+        let base = unsafe { mmap_anonymous(None, bytes, access, MapFlags::MAP_PRIVATE) }
+            .map_err(call("mmap"))?;
+        // SAFETY: the range was mapped just now. A kernel without huge pages does not know the
+        // advice: there is nothing to switch off then.
+        let _ = unsafe { madvise(base, bytes.get(), MmapAdvise::MADV_NOHUGEPAGE) };
+        let base = base.cast();
+        Ok(Self { base, pages })
+    }
+
+    /// The same with the pages there.
+    pub fn filled(pages: u64) -> Result<Self> {
+        let area = Self::new(pages)?;
+        (0..pages).for_each(|page| area.write(page));
+        Ok(area)
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.pages * PAGE
+    }
+
+    /// The address of a page.
+    pub fn page(&self, page: u64) -> u64 {
+        self.pointer(page).as_ptr().expose_provenance() as u64
+    }
+
+    /// Reads a byte of a page, which may sleep in a fault.
+    pub fn read(&self, page: u64) -> u8 {
+        // SAFETY: `pointer` has checked that the page is in the mapping.
+        unsafe { self.pointer(page).read_volatile() }
+    }
+
+    /// Writes a byte of a page.
+    pub fn write(&self, page: u64) {
+        // SAFETY: `pointer` has checked that the page is in the mapping.
+        unsafe { self.pointer(page).write_volatile(1) }
+    }
+
+    /// Makes the pages from `first` on missing again.
+    pub fn discard(&self, first: u64) -> Result<()> {
+        let bytes = ((self.pages - first) * PAGE) as usize;
+        // SAFETY: the range ends where the mapping does, and nobody counts on what it holds.
+        unsafe { madvise(self.pointer(first).cast(), bytes, MmapAdvise::MADV_DONTNEED) }
+            .map_err(call("madvise"))
+    }
+
+    fn pointer(&self, page: u64) -> NonNull<u8> {
+        assert!(page < self.pages, "page {page} of {}", self.pages);
+        // SAFETY: the assertion keeps the result within the mapping.
+        unsafe { self.base.add((page * PAGE) as usize) }
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, this long, and nobody keeps a pointer into it.
+        let _ = unsafe { munmap(self.base.cast(), self.len() as usize) };
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a piece of work costs.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::resource::{getrusage, UsageWho};
+
+use crate::{call, Result};
+
+/// Pause between two looks at whether the process has become quiet.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How long the kernel gets to clear up after threads and memory that have gone.
+const REST: Duration = Duration::from_millis(100);
+
+/// From now on, woken threads queue up behind the one that wakes them.
+///
+/// Otherwise the scheduler decides each time anew who runs first, and with it how often a fault
+/// switches threads: the figures would tell about that.
+pub fn run_in_turn() -> Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the structure is valid for reads, and the kernel only reads it.
+    Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &param) })
+        .map(drop)
+        .map_err(call("sched_setscheduler"))
+}
+
+/// Waits until nothing is left to do for what was measured before.
+pub fn settle() -> Result<()> {
+    let alone = || {
+        fs::read_dir("/proc/self/task")
+            .map(|tasks| tasks.count() == 1)
+            .map_err(|error| format!("/proc/self/task: {error}"))
+    };
+    while !alone()? {
+        thread::sleep(PAUSE);
+    }
+    thread::sleep(REST);
+    Ok(())
+}
+
+/// What one repeat took.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Operations done.
+    pub ops: u64,
+    /// Nanoseconds of the guest's clock for all of them.
+    pub nanoseconds: u128,
+    /// Voluntary context switches of all threads of the process.
+    pub switches: i64,
+}
+
+impl Sample {
+    /// Does `ops` operations and takes the time.
+    pub fn take(ops: u64, work: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let switches = switches()?;
+        let start = Instant::now();
+        work()?;
+        let nanoseconds = start.elapsed().as_nanos();
+        Ok(Self {
+            ops,
+            nanoseconds,
+            switches: self::switches()? - switches,
+        })
+    }
+
+    /// The line for programs.
+    pub fn json(&self, row: &str) -> String {
+        let per_op = |total: f64| total / self.ops as f64;
+        format!(
+            "{{\"row\": \"{row}\", \"ops\": {}, \"cost\": {:.2}, \"switches\": {:.4}}}",
+            self.ops,
+            per_op(self.nanoseconds as f64),
+            per_op(self.switches as f64)
+        )
+    }
+}
+
+/// Voluntary context switches so far: the kernel adds up the same counters that it shows in
+/// /proc/self/task/*/status, and those of threads that have ended.
+fn switches() -> Result<i64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(call("getrusage"))?;
+    Ok(usage.voluntary_context_switches())
+}
