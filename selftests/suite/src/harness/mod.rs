@@ -30,6 +30,8 @@
 //! Memory that faults are played with comes from [`mem::Mapping`] and is only touched through its
 //! volatile accessors.
 
+pub mod aio;
+pub mod compat;
 pub mod env;
 pub mod handler;
 pub mod inject;

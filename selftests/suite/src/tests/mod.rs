@@ -6,10 +6,12 @@ use crate::harness::{inject, Test};
 
 mod api;
 mod argument;
+mod async_read;
 mod cache;
 mod changing;
 mod eligible;
 mod errno;
+mod fd;
 mod features;
 mod fill;
 mod gup;
@@ -33,11 +35,13 @@ pub fn all() -> Vec<Test> {
 const MODULES: &[&[Test]] = &[
     api::TESTS,
     argument::TESTS,
+    async_read::TESTS,
     cache::TESTS,
     changing::TESTS,
     eligible::TESTS,
     errno::fill::TESTS,
     errno::range::TESTS,
+    fd::TESTS,
     features::TESTS,
     fill::TESTS,
     gup::TESTS,
