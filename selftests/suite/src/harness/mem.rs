@@ -65,6 +65,21 @@ impl Mapping {
         mapping
     }
 
+    /// The same between pages that cannot be accessed: it is one mapping, whatever is mapped
+    /// elsewhere.
+    #[track_caller]
+    pub fn lone(pages: u64) -> Mapping {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let all = Self::new((pages + 2) * PAGE, libc::PROT_NONE, flags, None, 0).expect("mmap");
+        all.protect(PAGE, pages * PAGE, RW).expect("mprotect");
+        let mapping = Mapping {
+            start: all.page(1),
+            len: pages * PAGE,
+        };
+        all.leak();
+        mapping
+    }
+
     /// Shared anonymous memory (shmem), readable and writable.
     #[track_caller]
     pub fn shared(pages: u64) -> Mapping {

@@ -6,6 +6,7 @@ use super::env::kernel_release;
 use super::mem::HUGE_PAGE;
 use std::fs;
 use std::path::Path;
+use uffd::abi::*;
 use uffd::Uffd;
 
 /// Something a test needs; checked in the test's own process just before it runs.
@@ -17,7 +18,8 @@ pub enum Need {
     Cpus(usize),
     /// This many free huge pages of 2 MiB; root gets them from the kernel.
     Hugetlb(u64),
-    /// Features (`UFFD_FEATURE_*`) of the kernel, as a mask.
+    /// What the handshake offers of `UFFD_FEATURE_*`, as a mask. Modes, kinds of memory and
+    /// requests beyond missing faults on private anonymous memory all have a feature.
     Feature(u64),
     /// A kernel of this release or a later one.
     Release(u32, u32),
@@ -39,8 +41,8 @@ impl Need {
                 (have < want).then(|| format!("needs {want} huge pages, there are {have}"))
             }
             Need::Feature(want) => {
-                let lacking = want & !kernel_features()?;
-                (lacking != 0).then(|| format!("the kernel lacks feature bits {lacking:#x}"))
+                let lacking = want & !offered_features()?;
+                (lacking != 0).then(|| format!("not offered: {}", feature_names(lacking)))
             }
             Need::Release(major, minor) => {
                 let release = kernel_release();
@@ -55,10 +57,38 @@ impl Need {
     }
 }
 
+/// Whether the handshake offers all of these features, for tests that go by it.
+pub fn offers(features: u64) -> bool {
+    offered_features().is_some_and(|offered| features & !offered == 0)
+}
+
+/// Whether the kernel has a request. What it does not offer is unknown to it.
+pub fn has_request(request: u64) -> bool {
+    offers(match request {
+        UFFDIO_WRITEPROTECT => UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+        UFFDIO_CONTINUE => UFFD_FEATURE_MINOR_SHMEM,
+        UFFDIO_POISON => UFFD_FEATURE_POISON,
+        UFFDIO_MOVE => UFFD_FEATURE_MOVE,
+        UFFDIO_RWPROTECT => UFFD_FEATURE_RWP,
+        UFFDIO_SET_MODE => UFFD_FEATURE_RWP_ASYNC,
+        _ => 0,
+    })
+}
+
 /// The features of the kernel. None if it does not say, so that the test runs and shows why.
-fn kernel_features() -> Option<u64> {
-    let uffd = Uffd::from_syscall(libc::O_CLOEXEC | uffd::abi::UFFD_USER_MODE_ONLY as i32).ok()?;
+fn offered_features() -> Option<u64> {
+    let uffd = Uffd::from_syscall(libc::O_CLOEXEC | UFFD_USER_MODE_ONLY as i32).ok()?;
     uffd.api(0).ok().map(|api| api.features)
+}
+
+/// The names of features without their prefix, in the order of their bits.
+fn feature_names(mask: u64) -> String {
+    let names: Vec<_> = CONSTANTS
+        .iter()
+        .filter(|item| mask & item.value != 0)
+        .filter_map(|item| item.name.strip_prefix("UFFD_FEATURE_"))
+        .collect();
+    names.join(" ")
 }
 
 /// Free huge pages, after an attempt to have as many as wanted.

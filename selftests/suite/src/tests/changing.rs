@@ -6,7 +6,7 @@ use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::process::Child;
 use crate::harness::raw::{Argument, UNTOUCHED};
 use crate::harness::task::{until, wait_asleep_in, Faulter};
-use crate::harness::{expect_errno, tests, uffd_raw, uffd_with};
+use crate::harness::{expect_errno, tests, uffd_raw, uffd_with, Need};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -15,12 +15,21 @@ use uffd::abi::*;
 use uffd::{Errno, Event, Uffd};
 
 tests! {
-    change_refuses_requests;
-    change_is_seen_before_the_argument;
-    change_is_over_when_its_event_is_read;
-    change_is_over_when_its_maker_is_killed;
+    change_refuses_requests [Need::Feature(CHANGING | REQUESTS)];
+    change_is_seen_before_the_argument [Need::Feature(CHANGING | REQUESTS)];
+    change_is_over_when_its_event_is_read [Need::Feature(CHANGING)];
+    change_is_over_when_its_maker_is_killed [Need::Feature(UFFD_FEATURE_EVENT_REMOVE)];
     dead_process_is_told_apart;
+    dead_process_is_told_apart_by_every_request [Need::Feature(REQUESTS)];
 }
+
+/// What [`Changing`] takes: without an event, no change lasts.
+const CHANGING: u64 = UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+/// What every request on ranges takes.
+const REQUESTS: u64 = UFFD_FEATURE_PAGEFAULT_FLAG_WP
+    | UFFD_FEATURE_MINOR_SHMEM
+    | UFFD_FEATURE_POISON
+    | UFFD_FEATURE_MOVE;
 
 /// A descriptor with an event that nobody has read, and the thread that waits for that.
 struct Changing {
@@ -190,42 +199,41 @@ fn change_is_over_when_its_maker_is_killed() {
     expect_errno(uffd.copy(PAGE, source.start(), PAGE, 0), Errno::ESRCH);
 }
 
-fn dead_process_is_told_apart() {
-    let offered = uffd_raw(0).api(0).unwrap().features;
-    let features = offered & (UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC);
+/// The descriptor of a process that is dead.
+fn dead_with_descriptor(features: u64) -> Uffd {
     let (child, uffd) = child_with_descriptor(features, |_| {});
     child.signal(Signal::SIGKILL);
     child.wait();
+    uffd
+}
 
+/// Makes requests that need their process, and the same with a start that cannot be one.
+fn check_dead(uffd: &Uffd, requests: impl IntoIterator<Item = (u64, Vec<u64>)>) {
     let argument = Argument::new();
-    let source = Mapping::anon(1);
-    let start = source.start();
-    for (request, words) in [
-        (UFFDIO_COPY, vec![start, start, PAGE, 0, UNTOUCHED]),
-        (UFFDIO_ZEROPAGE, vec![start, PAGE, 0, UNTOUCHED]),
-        (UFFDIO_CONTINUE, vec![start, PAGE, 0, UNTOUCHED]),
-        (UFFDIO_POISON, vec![start, PAGE, 0, UNTOUCHED]),
-        (UFFDIO_WRITEPROTECT, vec![start, PAGE, 0]),
-    ] {
+    for (request, words) in requests {
         assert_eq!(
-            argument.call(&uffd, request, &words),
+            argument.call(uffd, request, &words),
             (Err(Errno::ESRCH), words.clone()),
             "{request:#x}"
         );
         // Bad arguments are noticed before.
         let mut bad = words;
         bad[0] += 1;
-        if request == UFFDIO_COPY {
-            bad[2] += 1;
-        }
-        expect_errno(argument.call(&uffd, request, &bad).0, Errno::EINVAL);
+        expect_errno(argument.call(uffd, request, &bad).0, Errno::EINVAL);
     }
-    if features & UFFD_FEATURE_RWP_ASYNC != 0 {
-        expect_errno(uffd.rwprotect(start, PAGE, 0), Errno::ESRCH);
-        expect_errno(uffd.set_mode(UFFD_FEATURE_RWP_ASYNC, 0), Errno::ESRCH);
-    }
-    // Moving is for one's own process, dead or not.
-    expect_errno(uffd.move_pages(start, start, PAGE, 0), Errno::EINVAL);
+}
+
+fn dead_process_is_told_apart() {
+    let uffd = dead_with_descriptor(0);
+    let source = Mapping::anon(1);
+    let start = source.start();
+    check_dead(
+        &uffd,
+        [
+            (UFFDIO_COPY, vec![start, start, PAGE, 0, UNTOUCHED]),
+            (UFFDIO_ZEROPAGE, vec![start, PAGE, 0, UNTOUCHED]),
+        ],
+    );
     expect_errno(
         uffd.register(start, PAGE, UFFDIO_REGISTER_MODE_MISSING),
         Errno::ENOMEM,
@@ -233,4 +241,26 @@ fn dead_process_is_told_apart() {
     expect_errno(uffd.unregister(start, PAGE), Errno::ENOMEM);
     uffd.wake(start, PAGE).unwrap();
     expect_errno(uffd.read(), Errno::EAGAIN);
+}
+
+fn dead_process_is_told_apart_by_every_request() {
+    let offered = uffd_raw(0).api(0).unwrap().features;
+    let features = offered & (UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC);
+    let uffd = dead_with_descriptor(features);
+    let source = Mapping::anon(1);
+    let start = source.start();
+    check_dead(
+        &uffd,
+        [
+            (UFFDIO_CONTINUE, vec![start, PAGE, 0, UNTOUCHED]),
+            (UFFDIO_POISON, vec![start, PAGE, 0, UNTOUCHED]),
+            (UFFDIO_WRITEPROTECT, vec![start, PAGE, 0]),
+        ],
+    );
+    if features & UFFD_FEATURE_RWP_ASYNC != 0 {
+        expect_errno(uffd.rwprotect(start, PAGE, 0), Errno::ESRCH);
+        expect_errno(uffd.set_mode(UFFD_FEATURE_RWP_ASYNC, 0), Errno::ESRCH);
+    }
+    // Moving is for one's own process, dead or not.
+    expect_errno(uffd.move_pages(start, start, PAGE, 0), Errno::EINVAL);
 }

@@ -2,7 +2,7 @@
 
 //! What memory can be registered, and what cannot.
 
-use super::register::{bits, lone, register, shape, MINOR, MISSING, RWP, WP};
+use super::register::{bits, register, shape, MINOR, MISSING, RWP, SHARED, WP};
 use crate::harness::mem::{memfd, memfd_with, Mapping, HUGE_PAGE, PAGE, RW};
 use crate::harness::{expect_errno, tests, uffd_with, Need};
 use nix::fcntl::{openat, OFlag};
@@ -12,18 +12,25 @@ use uffd::abi::*;
 use uffd::Errno;
 
 tests! {
-    read_only_shared_file_is_refused;
-    sealed_file_is_refused;
-    private_mapping_of_a_read_only_file_is_fine;
+    read_only_shared_file_is_refused [Need::Feature(SHARED)];
+    sealed_file_is_refused [Need::Feature(UFFD_FEATURE_MISSING_SHMEM)];
+    private_mapping_of_a_read_only_file_is_fine [Need::Feature(UFFD_FEATURE_MISSING_SHMEM)];
     inaccessible_memory_can_be_registered;
     rwp_needs_an_accessible_mapping [Need::Feature(UFFD_FEATURE_RWP)];
-    minor_mode_needs_a_file;
+    private_memory_has_no_minor_mode;
+    minor_mode_needs_a_file [Need::Feature(SHARED)];
     special_mappings_are_refused;
     ordinary_files_are_refused [Need::Root];
-    wp_async_takes_ordinary_files [Need::Root, Need::Feature(UFFD_FEATURE_WP_ASYNC)];
-    answer_for_huge_pages [Need::Hugetlb(1)];
-    huge_pages_are_registered_whole [Need::Hugetlb(2)];
+    wp_async_takes_ordinary_files [Need::Feature(UFFD_FEATURE_WP_ASYNC), Need::Root];
+    answer_for_huge_pages [Need::Feature(HUGE), Need::Hugetlb(1)];
+    huge_pages_are_registered_whole [
+        Need::Feature(UFFD_FEATURE_MISSING_HUGETLBFS),
+        Need::Hugetlb(2),
+    ];
 }
+
+const HUGE: u64 =
+    UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_POISON;
 
 /// The file once more, opened for reading only.
 fn reopened(file: impl AsFd) -> std::fs::File {
@@ -160,7 +167,7 @@ fn inaccessible_memory_can_be_registered() {
 
 fn rwp_needs_an_accessible_mapping() {
     let uffd = uffd_with(UFFD_FEATURE_RWP);
-    let memory = lone(1);
+    let memory = Mapping::lone(1);
     memory.protect(0, PAGE, libc::PROT_NONE).unwrap();
     expect_errno(register(&uffd, &memory, RWP), Errno::EINVAL);
     memory.protect(0, PAGE, libc::PROT_READ).unwrap();
@@ -170,13 +177,17 @@ fn rwp_needs_an_accessible_mapping() {
     uffd.unregister(memory.start(), PAGE).unwrap();
 }
 
-fn minor_mode_needs_a_file() {
+fn private_memory_has_no_minor_mode() {
     let uffd = uffd_with(0);
     let memory = Mapping::anon(1);
     expect_errno(register(&uffd, &memory, MINOR), Errno::EINVAL);
     expect_errno(register(&uffd, &memory, MISSING | MINOR), Errno::EINVAL);
-    // One page of it in the range is enough to refuse all of it.
-    let shared = lone(2);
+}
+
+fn minor_mode_needs_a_file() {
+    // One page of private memory in the range is enough to refuse all of it.
+    let uffd = uffd_with(0);
+    let shared = Mapping::shared(2);
     register(&uffd, &shared, MINOR).unwrap();
     uffd.unregister(shared.start(), shared.len()).unwrap();
     shared.map_over(1);

@@ -17,8 +17,8 @@ tests! {
     copy_from_an_unaligned_source;
     copy_crosses_page_tables;
     copy_ignores_write_permission;
-    copy_into_shared_memory_fills_the_file;
-    copy_beyond_the_file_fails [Need::Release(7, 3)];
+    copy_into_shared_memory_fills_the_file [Need::Feature(UFFD_FEATURE_MISSING_SHMEM)];
+    copy_beyond_the_file_fails [Need::Feature(UFFD_FEATURE_MISSING_SHMEM), Need::Release(7, 3)];
     copy_stops_at_a_present_page;
     copy_stops_at_an_unreadable_source;
     copy_source_is_faulted_in;
@@ -26,8 +26,9 @@ tests! {
     copy_through_another_descriptor;
     copy_of_the_destination_itself_fails;
     zeropage_fills_with_zeroes;
-    zeropage_into_shared_memory_allocates;
+    zeropage_into_shared_memory_allocates [Need::Feature(UFFD_FEATURE_MISSING_SHMEM)];
     zeropage_stops_at_a_present_page;
+    zeropage_stops_at_a_present_page_of_a_file [Need::Feature(UFFD_FEATURE_MISSING_SHMEM)];
     fill_needs_one_registered_mapping;
 }
 
@@ -317,22 +318,28 @@ fn zeropage_into_shared_memory_allocates() {
     assert_eq!(Mapping::file(file.as_fd(), 2).read(PAGE), 3);
 }
 
-fn zeropage_stops_at_a_present_page() {
+fn check_zeropage_stops(mapping: Mapping) {
     let uffd = uffd_with(0);
-    for mapping in [Mapping::anon(3), Mapping::shared(3)] {
-        mapping.write(PAGE, 5);
-        let target = registered(mapping, &uffd);
-        assert_eq!(
-            uffd.zeropage(target.start(), 3 * PAGE, 0),
-            Err(partly(PAGE))
-        );
-        assert_eq!(
-            uffd.zeropage(target.page(1), 2 * PAGE, 0),
-            Err(failed(Errno::EEXIST))
-        );
-        assert_eq!(uffd.zeropage(target.page(2), PAGE, 0), Ok(PAGE));
-        assert_eq!(target.read(PAGE), 5);
-    }
+    mapping.write(PAGE, 5);
+    let target = registered(mapping, &uffd);
+    assert_eq!(
+        uffd.zeropage(target.start(), 3 * PAGE, 0),
+        Err(partly(PAGE))
+    );
+    assert_eq!(
+        uffd.zeropage(target.page(1), 2 * PAGE, 0),
+        Err(failed(Errno::EEXIST))
+    );
+    assert_eq!(uffd.zeropage(target.page(2), PAGE, 0), Ok(PAGE));
+    assert_eq!(target.read(PAGE), 5);
+}
+
+fn zeropage_stops_at_a_present_page() {
+    check_zeropage_stops(Mapping::anon(3));
+}
+
+fn zeropage_stops_at_a_present_page_of_a_file() {
+    check_zeropage_stops(Mapping::shared(3));
 }
 
 fn fill_needs_one_registered_mapping() {

@@ -12,11 +12,18 @@ use uffd::Errno::{EEXIST, EFAULT, EINVAL, ENOENT};
 tests! {
     copy;
     zeropage;
-    continue_;
-    poison;
-    move_;
-    huge_pages [Need::Hugetlb(3)];
+    continue_ [Need::Feature(UFFD_FEATURE_MINOR_SHMEM)];
+    poison [Need::Feature(UFFD_FEATURE_POISON)];
+    move_ [Need::Feature(
+        UFFD_FEATURE_MOVE | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_MINOR_SHMEM
+    )];
+    huge_pages [Need::Feature(HUGE), Need::Hugetlb(3)];
 }
+
+const HUGE: u64 = UFFD_FEATURE_MISSING_HUGETLBFS
+    | UFFD_FEATURE_PAGEFAULT_FLAG_WP
+    | UFFD_FEATURE_WP_HUGETLBFS_SHMEM
+    | UFFD_FEATURE_MOVE;
 
 fn copy() {
     let scene = Scene::new();
@@ -83,7 +90,7 @@ fn zeropage() {
 
 fn continue_() {
     let scene = Scene::new();
-    let to = &scene.minor;
+    let to = &scene.minor();
     let wp = UFFDIO_CONTINUE_MODE_WP;
     scene.bad_ranges(UFFDIO_CONTINUE, true, to.start(), |start, len| {
         vec![start, len, 0]
@@ -150,6 +157,7 @@ fn poison() {
 fn move_() {
     let scene = Scene::new();
     let (to, from) = (&scene.missing, &scene.plain);
+    let (protected, minor) = (scene.protected(), scene.minor());
     let (first, source) = (to.page(0), from.page(0));
     let (dontwake, holes) = (UFFDIO_MOVE_MODE_DONTWAKE, UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES);
     scene.bad_ranges(UFFDIO_MOVE, true, first, |start, len| {
@@ -168,10 +176,10 @@ fn move_() {
         ("no source", &[first, UNMAPPED, PAGE, 0], Failed(ENOENT)),
         ("no source for a target not registered", &[from.page(1), UNMAPPED, PAGE, 0], Failed(ENOENT)),
         ("target not registered", &[scene.hole.page(0), source, PAGE, 0], Failed(EINVAL)),
-        ("target longer than its mapping", &[to.page(3), scene.protected.start(), 2 * PAGE, 0], Failed(EINVAL)),
+        ("target longer than its mapping", &[to.page(3), protected.start(), 2 * PAGE, 0], Failed(EINVAL)),
         ("source longer than its mapping", &[first, from.page(1), 2 * PAGE, 0], Failed(EINVAL)),
-        ("shared source", &[first, scene.minor.page(1), PAGE, 0], Failed(EINVAL)),
-        ("shared target", &[scene.minor.page(2), source, PAGE, 0], Failed(EINVAL)),
+        ("shared source", &[first, minor.page(1), PAGE, 0], Failed(EINVAL)),
+        ("shared target", &[minor.page(2), source, PAGE, 0], Failed(EINVAL)),
         ("source that cannot be accessed", &[first, scene.hole.page(1), PAGE, 0], Failed(EINVAL)),
         ("a source page that is not there", &[first, to.page(1), PAGE, 0], Failed(ENOENT)),
         ("a present page", &[to.page(2), source, PAGE, 0], Failed(EEXIST)),

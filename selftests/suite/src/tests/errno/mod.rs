@@ -45,11 +45,6 @@ struct Scene {
     argument: Argument,
     /// Four pages, registered for missing faults; page 2 is there.
     missing: Mapping,
-    /// Two pages that are there, registered for write protection.
-    protected: Mapping,
-    /// Four pages of a file, registered for minor faults; the file has pages 0 and 1, and page 1
-    /// is mapped.
-    minor: Mapping,
     /// Two pages that are there, not registered.
     plain: Mapping,
     /// Two pages that are not there, not registered, with one that cannot be accessed between.
@@ -65,29 +60,40 @@ impl Scene {
         missing.write(2 * PAGE, 1);
         uffd.register(missing.start(), missing.len(), UFFDIO_REGISTER_MODE_MISSING)
             .unwrap();
-        let protected = Mapping::anon(2);
-        protected.fill(0, 2 * PAGE, 1);
-        uffd.register(protected.start(), protected.len(), UFFDIO_REGISTER_MODE_WP)
-            .unwrap();
-        let file = memfd(4);
-        nix::sys::uio::pwrite(&file, &[1; 2 * PAGE as usize], 0).unwrap();
-        let minor = Mapping::file(file.as_fd(), 4);
-        // Without reading ahead: page 1 and no other.
-        minor.advise(0, minor.len(), libc::MADV_RANDOM).unwrap();
-        uffd.register(minor.start(), minor.len(), UFFDIO_REGISTER_MODE_MINOR)
-            .unwrap();
-        uffd.continue_pages(minor.page(1), PAGE, 0).unwrap();
         let plain = Mapping::anon(2);
         plain.fill(0, 2 * PAGE, 1);
         Scene {
             uffd,
             argument: Argument::new(),
             missing,
-            protected,
-            minor,
             plain,
             hole: Mapping::with_hole(),
         }
+    }
+
+    /// Two pages that are there, registered for write protection.
+    fn protected(&self) -> Mapping {
+        let protected = Mapping::anon(2);
+        protected.fill(0, 2 * PAGE, 1);
+        self.uffd
+            .register(protected.start(), protected.len(), UFFDIO_REGISTER_MODE_WP)
+            .unwrap();
+        protected
+    }
+
+    /// Four pages of a file, registered for minor faults; the file has pages 0 and 1, and page 1
+    /// is mapped.
+    fn minor(&self) -> Mapping {
+        let file = memfd(4);
+        nix::sys::uio::pwrite(&file, &[1; 2 * PAGE as usize], 0).unwrap();
+        let minor = Mapping::file(file.as_fd(), 4);
+        // Without reading ahead: page 1 and no other.
+        minor.advise(0, minor.len(), libc::MADV_RANDOM).unwrap();
+        self.uffd
+            .register(minor.start(), minor.len(), UFFDIO_REGISTER_MODE_MINOR)
+            .unwrap();
+        self.uffd.continue_pages(minor.page(1), PAGE, 0).unwrap();
+        minor
     }
 
     /// Makes the request and compares. `has_result` says that the last word is a result field.

@@ -2,6 +2,7 @@
 
 //! The handshake, and the requests that do not fill.
 
+use super::super::register::always;
 use super::Answer::{Done, Refused};
 use super::{Scene, Table, UNMAPPED};
 use crate::harness::mem::{Mapping, PAGE};
@@ -15,8 +16,8 @@ tests! {
     register;
     unregister;
     wake;
-    writeprotect;
-    rwprotect [Need::Feature(UFFD_FEATURE_RWP)];
+    writeprotect [Need::Feature(UFFD_FEATURE_PAGEFAULT_FLAG_WP)];
+    rwprotect [Need::Feature(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_RWP)];
     set_mode [Need::Feature(UFFD_FEATURE_RWP_ASYNC)];
     set_mode_without_rwp [Need::Feature(UFFD_FEATURE_RWP_ASYNC)];
 }
@@ -63,14 +64,12 @@ fn register() {
     scene.bad_modes(UFFDIO_REGISTER, true, UFFD_API_REGISTER_MODES, |mode| {
         vec![free, PAGE, mode]
     });
-    let answer = UFFD_API_RANGE_IOCTLS
-        & !(1 << _UFFDIO_WRITEPROTECT | 1 << _UFFDIO_CONTINUE | 1 << _UFFDIO_RWPROTECT);
     #[rustfmt::skip]
     let rows: Table = &[
         ("no mode", &[free, PAGE, 0], Refused(EINVAL)),
         ("nothing there", &[UNMAPPED, PAGE, missing], Refused(EINVAL)),
         ("minor mode on private memory", &[free, PAGE, UFFDIO_REGISTER_MODE_MINOR], Refused(EINVAL)),
-        ("all right", &[free, PAGE, missing], Done(answer)),
+        ("all right", &[free, PAGE, missing], Done(always())),
         ("all right, with a gap before it", &[UNMAPPED, free + PAGE - UNMAPPED, 0], Refused(EINVAL)),
     ];
     scene.table(UFFDIO_REGISTER, true, rows);
@@ -139,7 +138,8 @@ fn protecting(scene: &Scene, request: u64, to: &Mapping) {
 
 fn writeprotect() {
     let scene = Scene::new();
-    protecting(&scene, UFFDIO_WRITEPROTECT, &scene.protected);
+    let to = scene.protected();
+    protecting(&scene, UFFDIO_WRITEPROTECT, &to);
 }
 
 fn rwprotect() {
@@ -151,7 +151,8 @@ fn rwprotect() {
         .unwrap();
     protecting(&scene, UFFDIO_RWPROTECT, &to);
     let protect = UFFDIO_RWPROTECT_MODE_RWP;
-    let words = [scene.protected.start(), PAGE, protect];
+    let protected = scene.protected();
+    let words = [protected.start(), PAGE, protect];
     scene.expect(
         "registered for write protection",
         UFFDIO_RWPROTECT,
