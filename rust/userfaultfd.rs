@@ -8,7 +8,6 @@
 //! - [`uffd`] the subsystem,
 //! - [`abstractions`] safe wrappers of kernel facilities, and [`pure`], decisions on plain values.
 
-
 use kernel::prelude::*;
 
 mod abstractions;

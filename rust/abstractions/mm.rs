@@ -17,6 +17,16 @@ pub(crate) fn current_mm() -> Result<ARef<Mm>> {
     Ok(ARef::from(&**current!().mm().ok_or(ESRCH)?))
 }
 
+/// The structure of an address space that nobody uses.
+#[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
+pub(crate) fn unused_mm() -> Result<ARef<Mm>> {
+    // SAFETY: The result is null, or comes with the reference of a user.
+    let mm = core::ptr::NonNull::new(unsafe { kernel::bindings::mm_alloc() }).ok_or(ENOMEM)?;
+    // SAFETY: That reference is taken over. The type is transparent.
+    let mm = unsafe { ARef::<kernel::mm::MmWithUser>::from_raw(mm.cast()) };
+    Ok(ARef::from(&**mm))
+}
+
 /// What a range in `mm` is checked against.
 pub(crate) fn limits(mm: &Mm) -> Limits {
     // SAFETY: `mm` is a reference; the size is set when the process starts its program.

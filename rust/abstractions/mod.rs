@@ -5,6 +5,7 @@
 //! `unsafe` lives here and in the seam only. A lock, a reference, a mapping of a page table is a
 //! value here: taking it returns it, dropping it gives it back.
 
+pub(crate) mod abi;
 pub(crate) mod device;
 pub(crate) mod fault;
 pub(crate) mod file;

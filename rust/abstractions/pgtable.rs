@@ -29,6 +29,9 @@ use super::{
 };
 use crate::pure::fault::Entry;
 
+#[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
+mod tests;
+
 /// Whether this address space must not map the shared page of zeros (`mm_forbids_zeropage`).
 pub(crate) fn forbids_zero_page(mm: &MmWithUser) -> bool {
     // SAFETY: `mm` is a reference.

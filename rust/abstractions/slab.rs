@@ -24,6 +24,11 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
+#[cfg(all(CONFIG_USERFAULTFD_RUST_KUNIT_TEST, CONFIG_SLUB_DEBUG_ON))]
+pub(crate) mod remains;
+#[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
+mod tests;
+
 /// What lives in a cache of its own.
 pub(crate) trait SlabObject: Send + Sync + Sized + 'static {
     /// The cache of this type.

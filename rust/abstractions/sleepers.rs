@@ -40,6 +40,9 @@ use crate::pure::{
     },
 };
 
+#[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
+mod tests;
+
 /// A sleeping thread, on its own kernel stack.
 ///
 /// # Invariants

@@ -31,6 +31,9 @@ use crate::pure::{
     },
 };
 
+#[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
+mod tests;
+
 /// The identity of a context, as a VMA stores it.
 ///
 /// A VMA borrows: it holds no reference, and whoever frees a context has taken it out of every VMA

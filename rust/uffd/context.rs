@@ -96,16 +96,18 @@ impl Context {
     /// `EINVAL` for unknown flags; `ENOMEM`, `EMFILE`, `ENFILE`. Replaces `new_userfaultfd`.
     pub(crate) fn create(flags: u32) -> Result<u32> {
         let flags = CreateFlags::parse(flags, file::FLAGS).map_err(errno)?;
-        let mm = mm::current_mm()?;
-        let context = SlabRef::try_new(try_pin_init!(Self {
+        file::install(Self::new(mm::current_mm()?, flags)?, flags.file)
+    }
+
+    fn new(mm: ARef<Mm>, flags: CreateFlags) -> Result<SlabRef<Self>> {
+        SlabRef::try_new(try_pin_init!(Self {
             mm,
             flags,
             features: Atomic::new(0),
             released: Atomic::new(false),
             sleepers <- SleeperQueue::new(),
             waiters <- FileWaiters::new(),
-        }))?;
-        file::install(context, flags.file)
+        }))
     }
 
     /// userfaultfd(2): as [`Self::create`], for those who may.
@@ -171,5 +173,57 @@ impl Context {
     /// Replaces `wake_userfault`.
     pub(crate) fn wake(&self, range: Range) {
         self.sleepers.wake(Scope::Range(range));
+    }
+}
+
+#[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
+#[kunit_tests(userfaultfd_context)]
+mod tests {
+    use super::*;
+    #[cfg(CONFIG_SLUB_DEBUG_ON)]
+    use crate::abstractions::slab::remains::remains_of;
+    use crate::pure::{
+        abi::UFFD_API,
+        features::negotiate, //
+    };
+
+    fn context(flags: u32) -> Result<SlabRef<Context>> {
+        let flags = CreateFlags::parse(flags, file::FLAGS).map_err(errno)?;
+        Context::new(mm::unused_mm()?, flags)
+    }
+
+    #[test]
+    fn features_are_agreed_once() -> Result {
+        let context = context(0)?;
+        assert!(!context.features().is_initialized());
+        let answer = negotiate(UFFD_API, Features::SIGBUS, &OFFER, || true).map_err(errno)?;
+        context.agree(answer.context)?;
+        assert_eq!(context.agree(answer.context).err(), Some(EINVAL));
+        assert!(context.features().is_initialized());
+        assert!(context.fault_facts().sigbus);
+        Ok(())
+    }
+
+    #[test]
+    fn a_new_context_is_open_and_idle() -> Result {
+        let context = context(1)?;
+        let facts = context.fault_facts();
+        assert!(facts.user_mode_only && !facts.sigbus && !facts.released);
+        assert_eq!(context.sleepers.counts(), (0, 0));
+        context.set_released();
+        assert!(context.fault_facts().released);
+        Ok(())
+    }
+
+    /// What a stale pointer to a context finds; C's contexts look alive after they were freed.
+    #[test]
+    #[cfg(CONFIG_SLUB_DEBUG_ON)]
+    fn a_freed_context_is_poisoned() -> Result {
+        // New objects share a slab with old ones when there is room; so one of these has
+        // neighbours that keep the slab.
+        let (first, middle, last) = (context(0)?, context(0)?, context(0)?);
+        assert!(remains_of(middle)?.are_poisoned());
+        drop((first, last));
+        Ok(())
     }
 }

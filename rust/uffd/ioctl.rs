@@ -32,7 +32,10 @@ use super::{
     register, //
 };
 use crate::{
-    abstractions::task,
+    abstractions::{
+        abi,
+        task, //
+    },
     pure::{
         abi::Features,
         features::negotiate,
@@ -56,6 +59,16 @@ const UNREGISTER: u32 = _IOR::<Words<2>>(TYPE, 0x01);
 const WAKE: u32 = _IOR::<Words<2>>(TYPE, 0x02);
 const COPY: u32 = _IOWR::<Words<5>>(TYPE, 0x03);
 const ZEROPAGE: u32 = _IOWR::<Words<4>>(TYPE, 0x04);
+
+// The header's numbers hold the sizes of its structs.
+const _: () = {
+    assert!(API == abi::API);
+    assert!(REGISTER == abi::REGISTER);
+    assert!(UNREGISTER == abi::UNREGISTER);
+    assert!(WAKE == abi::WAKE);
+    assert!(COPY == abi::COPY);
+    assert!(ZEROPAGE == abi::ZEROPAGE);
+};
 
 /// The caller's struct.
 struct User(usize);
