@@ -45,8 +45,8 @@ def _check_names(items, only, flavours):
 
 def needed(item, items):
     """The items that must have passed before this one."""
-    return [i for i in items if i.suite.name in item.suite.needs
-            and i.flavour in ("", item.flavour)]
+    return [i for i in items if i.key in item.suite.needs_also
+            or (i.suite.name in item.suite.needs and i.flavour in ("", item.flavour))]
 
 
 def choose(only=(), flavours=(), long=False, suites=SUITES):

@@ -24,6 +24,7 @@ class Suite:
     `rows`: the command writes its own rows to the file that `rows_file` names.
     `flavours` belong to every run, `long` only to `--long`; ("",) = not about a kernel.
     `needs`: suites that must have passed first, for the same flavour where they have flavours.
+    `needs_also`: (suite, flavour) pairs that must have passed, too.
     A skipped test counts as a failure except in the flavours of `may_skip`.
     """
 
@@ -36,6 +37,7 @@ class Suite:
     flavours: tuple = ("",)
     long: tuple = ()
     needs: tuple = ()
+    needs_also: tuple = ()
     may_skip: tuple = ()
     cwd: Path = ROOT
     env: dict = field(default_factory=dict)
@@ -139,6 +141,12 @@ SUITES = (
         lambda flavour: [QEMU / "run", "--flavour", flavour],
         budget=1200, read=read_ktap, flavours=("c", "rust", "rust-small", "rust-debug"),
         long=("c-debug",), needs=("kernel", "programs"),
+    ),
+    Suite(
+        "cost", "guest instructions per operation beside those of C, and growth in a crowd",
+        lambda flavour: [QEMU / "cost", "--gate"],
+        budget=600, read=read_ktap, flavours=("rust",), needs=("kernel", "programs"),
+        needs_also=(("kernel", "c"),),
     ),
     Suite(
         "kselftest", "the kernel's own userfaultfd tests in the guest",

@@ -23,6 +23,7 @@ FEW = (
     suite("build", flavours=("c",), long=("slow",)),
     suite("guest", flavours=("c",), long=("slow",), needs=("build", "host")),
     suite("extra", flavours=(), long=("c",)),
+    suite("both", flavours=(), long=("c",), needs=("build",), needs_also=(("build", "slow"),)),
 )
 
 
@@ -41,18 +42,20 @@ class Choose(unittest.TestCase):
         self.assertEqual(self.choose(), [("host", ""), ("build", "c"), ("guest", "c")])
 
     def test_long_run_has_everything(self):
-        self.assertEqual(len(self.choose(long=True)), 6)
+        self.assertEqual(len(self.choose(long=True)), 7)
 
     def test_only_brings_what_it_needs(self):
         self.assertEqual(self.choose(only=["guest"]), [("host", ""), ("build", "c"), ("guest", "c")])
         self.assertEqual(self.choose(only=["build"]), [("build", "c")])
+        self.assertEqual(self.choose(only=["both"]),
+                         [("build", "c"), ("build", "slow"), ("both", "c")])
 
     def test_asked_for_by_name_needs_no_long(self):
         self.assertEqual(self.choose(only=["extra"]), [("extra", "c")])
         self.assertEqual(self.choose(only=["build"], flavours=["slow"]), [("build", "slow")])
 
     def test_unknown_names(self):
-        for kwargs, part in (({"only": ["gest"]}, "host build guest extra"),
+        for kwargs, part in (({"only": ["gest"]}, "host build guest extra both"),
                              ({"flavours": ["d"]}, "c slow")):
             with self.assertRaises(Failure) as caught:
                 self.choose(**kwargs)
