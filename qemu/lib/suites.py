@@ -149,6 +149,11 @@ SUITES = (
         needs_also=(("kernel", "c"),),
     ),
     Suite(
+        "kunit", "the crate's unit tests in the kernel",
+        lambda flavour: [QEMU / "kunit", "--flavour", flavour],
+        budget=600, read=read_ktap, flavours=("rust-debug",), needs=("kernel", "programs"),
+    ),
+    Suite(
         "kselftest", "the kernel's own userfaultfd tests in the guest",
         lambda flavour: [QEMU / "kselftest", "--flavour", flavour,
                          "--summary", rows_file("kselftest", flavour)],
