@@ -17,6 +17,7 @@ mod fill;
 mod gup;
 mod injection;
 mod missing;
+mod permissions;
 mod poll;
 mod read;
 mod register;
@@ -46,6 +47,7 @@ const MODULES: &[&[Test]] = &[
     fill::TESTS,
     gup::TESTS,
     missing::TESTS,
+    permissions::TESTS,
     poll::TESTS,
     read::TESTS,
     register::TESTS,
