@@ -19,6 +19,7 @@ mod injection;
 mod missing;
 mod permissions;
 mod poll;
+mod process;
 mod read;
 mod register;
 mod wake;
@@ -49,6 +50,7 @@ const MODULES: &[&[Test]] = &[
     missing::TESTS,
     permissions::TESTS,
     poll::TESTS,
+    process::TESTS,
     read::TESTS,
     register::TESTS,
     wake::TESTS,
