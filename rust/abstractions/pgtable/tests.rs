@@ -24,6 +24,7 @@ fn page(flags: vm_flags_t) -> bindings::pte_t {
 }
 
 /// The same under the protection of userfaultfd.
+#[cfg(CONFIG_ARCH_HAS_PTE_PROTNONE)]
 fn marked(pte: bindings::pte_t) -> bindings::pte_t {
     // SAFETY: Works on a value.
     unsafe { bindings::uffd_pte_mkuffd(pte) }
@@ -60,6 +61,7 @@ mod cases {
     }
 
     #[test]
+    #[cfg(CONFIG_ARCH_HAS_PTE_PROTNONE)]
     fn protection_takes_both_bits() {
         // Inaccessible for another reason, as with PROT_NONE or for NUMA balancing.
         assert_eq!(present(page(0)), Some((false, false)));
