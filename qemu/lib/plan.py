@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, field
 
+import ktap
 from common import die
 from suites import SUITES, rows_file
 from summary import Row, Tally, read_rows
@@ -91,13 +92,25 @@ def blocked(item, by):
     return Result([row], [f"not run: {by.title} failed"])
 
 
+def _settle_skips(tally, listed, outcome):
+    """A skip is fine if it is listed with the reason it gives."""
+    complete = not tally.failed and not outcome.problem
+    skipped = [case for case in tally.cases if case.status == ktap.SKIP]
+    wrong = [case for case in skipped if listed.get(case.name) != case.reason]
+    for case in wrong:
+        tally.fail(f"skipped, and not listed so: {case.name} # {case.reason}")
+    for _ in range(tally.skipped - len(skipped)):
+        tally.fail("skipped, and nothing may skip here")
+    tally.skipped = len(skipped) - len(wrong)
+    if complete:
+        # After a failure, a test that did not skip may not have been reached.
+        for name in sorted(listed.keys() - {case.name for case in skipped}):
+            tally.fail(f"listed as skipped, but it was not: {name}")
+
+
 def _settle(item, tally, outcome):
     """Apply the rules that hold for every suite."""
-    if tally.skipped and item.flavour not in item.suite.may_skip:
-        names = f": {', '.join(tally.skips)}" if tally.skips else ""
-        tally.problems.append(f"{tally.skipped} skipped, which counts as failed here{names}")
-        tally.failed += tally.skipped
-        tally.skipped = 0
+    _settle_skips(tally, item.suite.skips(item.flavour), outcome)
     if outcome.problem:
         tally.fail(outcome.problem)
     elif outcome.status != 0 and not tally.failed:

@@ -24,14 +24,14 @@ class Row:
 class Tally:
     """What one run of a command amounts to. `problems` explain failures in words.
 
-    `skips` names the skipped tests where the output does.
+    `cases` are the results one by one where the output has them.
     """
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     problems: list = field(default_factory=list)
-    skips: list = field(default_factory=list)
+    cases: list = field(default_factory=list)
 
     def fail(self, problem):
         self.failed += 1
@@ -42,8 +42,8 @@ def read_ktap(text):
     """Tally of KTAP output. Skips are counted; whether they are allowed is the caller's rule."""
     report = ktap.parse(text)
     problems = [f"not ok: {case.name}" for case in report.cases if case.status == ktap.FAIL]
-    skips = [case.name for case in report.cases if case.status == ktap.SKIP]
-    return Tally(report.passed, report.failed, report.skipped, problems + report.errors, skips)
+    return Tally(report.passed, report.failed, report.skipped, problems + report.errors,
+                 report.cases)
 
 
 _CARGO = re.compile(

@@ -111,11 +111,22 @@ class Judge(unittest.TestCase):
 
     def test_skips(self):
         text = "1..2\nok 1 a\nok 2 b # SKIP no\n"
-        self.assertEqual(self.row(text, read=summary.read_ktap), (1, 1, 0))
-        self.assertIn("here: b", self.judge(text, read=summary.read_ktap).problems[0])
-        self.assertEqual(self.row(text, read=summary.read_ktap, may_skip=("c",)), (1, 0, 1))
+        read = summary.read_ktap
+        self.assertEqual(self.row(text, read=read), (1, 1, 0))
+        self.assertIn("not listed so: b # no", self.judge(text, read=read).problems[0])
+        self.assertEqual(self.row(text, read=read, skips=lambda flavour: {"b": "no"}), (1, 0, 1))
+        # Another reason is another skip.
+        self.assertEqual(self.row(text, read=read, skips=lambda flavour: {"b": "yes"}), (1, 1, 0))
+        both = {"a": "no", "b": "no"}
+        self.assertEqual(self.row(text, read=read, skips=lambda flavour: both), (1, 1, 1))
+        text = "1..2\nnot ok 1 c\nok 2 b # SKIP no\n"
+        self.assertEqual(self.row(text, read=read, skips=lambda flavour: both), (0, 1, 1))
         text = "1..1\nok 1 b # SKIP no\n"
-        self.assertEqual(self.row(text, read=summary.read_ktap, may_skip=("c",)), (0, 1, 1))
+        self.assertEqual(self.row(text, read=read, skips=lambda flavour: {"b": "no"}), (0, 1, 1))
+
+    def test_skips_without_names(self):
+        text = "test result: ok. 3 passed; 0 failed; 2 ignored; 0 measured\n"
+        self.assertEqual(self.row(text, read=summary.read_cargo), (3, 2, 0))
 
     def test_killed(self):
         text = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured\n"

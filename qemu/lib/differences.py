@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads selftests/suite/differences.toml: which tests of the guest suite may skip, where and why."""
+
+import fnmatch
+import tomllib
+
+from common import ROOT, die
+
+PATH = ROOT / "selftests" / "suite" / "differences.toml"
+KEYS = {"skip": {"reason", "flavours", "tests"}, "differ": {"c", "rust", "tests"}}
+
+
+def _need(condition, text):
+    if not condition:
+        die(f"{PATH.name}: {text}")
+
+
+def load(text):
+    """The entries by kind; anything odd in the file is an error."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        die(f"{PATH.name}: {e}")
+    _need(set(data) <= set(KEYS), f"unknown table, one of: {' '.join(KEYS)}")
+    for kind, keys in KEYS.items():
+        for entry in data.get(kind, ()):
+            _need(set(entry) == keys and all(entry.values()),
+                  f"each {kind} has {', '.join(sorted(keys))}")
+    return data
+
+
+def skips(text, flavour):
+    """{test: reason} for one flavour."""
+    found = {}
+    for entry in load(text).get("skip", ()):
+        if not fnmatch.fnmatchcase(flavour, entry["flavours"]):
+            continue
+        for test in entry["tests"]:
+            _need(test not in found, f"{test} is listed twice for {flavour}")
+            found[test] = entry["reason"]
+    return found
+
+
+def guest_skips(flavour):
+    """{test: reason} for the guest suite on one flavour."""
+    return skips(PATH.read_text(), flavour)

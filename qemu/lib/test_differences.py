@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tests of the list of differences between the implementations."""
+
+import fnmatch
+import re
+import unittest
+
+import differences
+from common import Failure
+from flavours import FLAVOURS
+
+TOML = """
+[[skip]]
+reason = "not offered: WP"
+flavours = "rust*"
+tests = ["a::b", "a::c"]
+
+[[skip]]
+reason = "one processor"
+flavours = "rust-small"
+tests = ["a::d"]
+
+[[differ]]
+tests = ["a::e"]
+c = "this"
+rust = "that"
+"""
+
+
+class Load(unittest.TestCase):
+    def test_flavours(self):
+        both = {"a::b": "not offered: WP", "a::c": "not offered: WP"}
+        self.assertEqual(differences.skips(TOML, "rust"), both)
+        self.assertEqual(differences.skips(TOML, "rust-small"), {**both, "a::d": "one processor"})
+        self.assertEqual(differences.skips(TOML, "c"), {})
+
+    def test_bad_files(self):
+        for text, part in (
+                ("[[skip]", "differences.toml:"),
+                ("[[slip]]\na = 1\n", "unknown table"),
+                ('[[skip]]\nflavours = "c"\ntests = ["a"]\n', "each skip has"),
+                ('[[skip]]\nreason = ""\nflavours = "c"\ntests = ["a"]\n', "each skip has"),
+                (TOML + TOML, "a::b is listed twice for rust")):
+            with self.assertRaises(Failure) as caught:
+                differences.skips(text, "rust")
+            self.assertIn(part, str(caught.exception))
+
+
+class RealList(unittest.TestCase):
+    def setUp(self):
+        self.data = differences.load(differences.PATH.read_text())
+
+    def test_tests_exist(self):
+        for kind in differences.KEYS:
+            for entry in self.data[kind]:
+                for test in entry["tests"]:
+                    module, name = test.rsplit("::", 1)
+                    source = differences.PATH.parent / "src" / "tests" / module.replace("::", "/")
+                    self.assertRegex(source.with_suffix(".rs").read_text(),
+                                     rf"\bfn {re.escape(name)}\(")
+
+    def test_flavours_exist(self):
+        for entry in self.data["skip"]:
+            self.assertTrue(fnmatch.filter(FLAVOURS, entry["flavours"]), entry)
+        for flavour in FLAVOURS:
+            differences.guest_skips(flavour)
+
+    def test_nothing_skips_on_c(self):
+        for flavour in ("c", "c-debug"):
+            self.assertEqual(differences.guest_skips(flavour), {})
+
+
+if __name__ == "__main__":
+    unittest.main()
