@@ -141,6 +141,8 @@ impl<'a> VmaView<'a> {
     }
 
     /// What the verdicts of registration want to know when `asker` asks.
+    // No caller asks for all of it: inlined, the rest is not even computed.
+    #[inline(always)]
     pub(crate) fn facts(self, asker: ContextPtr) -> VmaFacts {
         VmaFacts {
             start: self.start(),

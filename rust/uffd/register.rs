@@ -58,13 +58,22 @@ fn scan(
     asker: ContextPtr,
     mut check: impl FnMut(&VmaFacts) -> Result<(), Errno>,
 ) -> Result {
-    let mut vmas = guard.vmas(range).map(|vma| vma.facts(asker)).peekable();
-    check_start(vmas.peek().ok_or(EINVAL)?, range).map_err(errno)?;
-    for facts in vmas {
+    // One loop for the first VMA and the others: an iterator that peeks would be moved about.
+    let mut first = true;
+    for vma in guard.vmas(range) {
+        let facts = vma.facts(asker);
+        if first {
+            check_start(&facts, range).map_err(errno)?;
+            first = false;
+        }
         cond_resched();
         check(&facts).map_err(errno)?;
     }
-    Ok(())
+    if first {
+        Err(EINVAL)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the offer has faults on this kind of memory.
