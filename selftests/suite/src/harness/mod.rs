@@ -39,6 +39,7 @@ pub mod mem;
 pub mod need;
 pub mod process;
 pub mod raw;
+pub mod rng;
 pub mod run;
 pub mod sigbus;
 pub mod slab;

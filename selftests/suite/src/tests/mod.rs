@@ -9,6 +9,7 @@ mod argument;
 mod async_read;
 mod cache;
 mod changing;
+mod crowd;
 mod eligible;
 mod errno;
 mod fd;
@@ -20,6 +21,7 @@ mod missing;
 mod permissions;
 mod poll;
 mod process;
+mod race;
 mod read;
 mod register;
 mod wake;
@@ -40,6 +42,7 @@ const MODULES: &[&[Test]] = &[
     async_read::TESTS,
     cache::TESTS,
     changing::TESTS,
+    crowd::TESTS,
     eligible::TESTS,
     errno::fill::TESTS,
     errno::range::TESTS,
@@ -51,6 +54,7 @@ const MODULES: &[&[Test]] = &[
     permissions::TESTS,
     poll::TESTS,
     process::TESTS,
+    race::TESTS,
     read::TESTS,
     register::TESTS,
     wake::TESTS,
