@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
 use nix::sys::wait::{waitpid, WaitStatus};
 use nix::unistd::{fork, ForkResult, Pid};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use uffd::Uffd;
 
 /// A child process that runs a function of the test.
 #[derive(Debug)]
@@ -60,4 +62,17 @@ impl Child {
             "child ended with {status:?}"
         );
     }
+}
+
+/// A descriptor of another process, by its number there.
+#[track_caller]
+pub fn descriptor_of(pid: Pid, number: i32) -> Uffd {
+    let call = |nr, a: i32, b: i32| {
+        // SAFETY: both calls take integers only.
+        let fd = Errno::result(unsafe { libc::syscall(nr, a, b, 0) }).expect("a descriptor");
+        // SAFETY: the call has just made it.
+        unsafe { OwnedFd::from_raw_fd(fd as i32) }
+    };
+    let pidfd = call(libc::SYS_pidfd_open, pid.as_raw(), 0);
+    call(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number).into()
 }

@@ -99,3 +99,17 @@ pub fn iovec(address: u64, len: u64) -> libc::iovec {
         iov_len: len as usize,
     }
 }
+
+/// Reads a byte outside of any [`Mapping`](super::mem::Mapping), such as on a stack.
+pub fn read_byte(address: u64) -> u8 {
+    // SAFETY: the caller knows the address to be mapped, or to become so in the fault.
+    unsafe { pointer::<u8>(address).read_volatile() }
+}
+
+/// mremap(2) of a whole mapping; what was there must not be used by its old address any more.
+pub fn remap(from: u64, len: u64, new_len: u64, to: Option<u64>) -> Result<u64, Errno> {
+    let flags = to.map_or(0, |_| libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED);
+    let args = [from, len, new_len, flags as u64, to.unwrap_or(0), 0];
+    // SAFETY: the ranges lie in mappings, which no reference points into.
+    unsafe { syscall(libc::SYS_mremap, args) }.map(|address| address as u64)
+}

@@ -17,6 +17,8 @@ mod features;
 mod fill;
 mod gup;
 mod injection;
+mod layout;
+mod memory;
 mod missing;
 mod permissions;
 mod poll;
@@ -24,6 +26,7 @@ mod process;
 mod race;
 mod read;
 mod register;
+mod retry;
 mod wake;
 
 /// All tests that belong to the running kernel, by module in alphabetical order.
@@ -50,6 +53,8 @@ const MODULES: &[&[Test]] = &[
     features::TESTS,
     fill::TESTS,
     gup::TESTS,
+    layout::TESTS,
+    memory::TESTS,
     missing::TESTS,
     permissions::TESTS,
     poll::TESTS,
@@ -57,5 +62,6 @@ const MODULES: &[&[Test]] = &[
     race::TESTS,
     read::TESTS,
     register::TESTS,
+    retry::TESTS,
     wake::TESTS,
 ];

@@ -3,7 +3,7 @@
 //! What becomes of faults when processes start, stop, get signals and end.
 
 use crate::harness::mem::{Mapping, PAGE};
-use crate::harness::process::Child;
+use crate::harness::process::{descriptor_of, Child};
 use crate::harness::task::{until, wait_asleep_in, Faulter};
 use crate::harness::{
     env, expect_errno, registered, release, sigbus, sleepers, tests, uffd_with, user,
@@ -13,7 +13,7 @@ use nix::sys::ptrace;
 use nix::sys::signal::{kill, sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{pipe, Pid};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use uffd::abi::*;
@@ -61,7 +61,7 @@ impl Managed {
         });
         let mut number = [0; 4];
         nix::unistd::read(&reader, &mut number).unwrap();
-        let uffd = take_from(child.pid().as_raw(), i32::from_le_bytes(number));
+        let uffd = descriptor_of(child.pid(), i32::from_le_bytes(number));
         nix::unistd::write(&go_writer, &[0]).unwrap();
         Managed { child, uffd }
     }
@@ -71,22 +71,6 @@ impl Managed {
         env::wait_queued(&self.uffd, 1);
         self.uffd.read_event().unwrap().pagefault().unwrap().address
     }
-}
-
-/// The descriptor of another process.
-fn take_from(pid: i32, fd: i32) -> Uffd {
-    let args = |a: i64, b: i64| [a as u64, b as u64, 0, 0, 0, 0];
-    let owned = |fd: i64| {
-        // SAFETY: the call has just made the descriptor.
-        unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd as i32) }
-    };
-    // SAFETY: integers only.
-    let pidfd = unsafe { user::syscall(libc::SYS_pidfd_open, args(pid.into(), 0)) }.unwrap();
-    let pidfd = owned(pidfd);
-    let number = i64::from(std::os::fd::AsRawFd::as_raw_fd(&pidfd));
-    // SAFETY: integers only.
-    let uffd = unsafe { user::syscall(libc::SYS_pidfd_getfd, args(number, fd.into())) }.unwrap();
-    owned(uffd).into()
 }
 
 fn child_is_not_registered() {
