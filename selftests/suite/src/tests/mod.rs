@@ -7,6 +7,7 @@ use crate::harness::{inject, Test};
 mod api;
 mod argument;
 mod async_read;
+mod bugs;
 mod cache;
 mod changing;
 mod crowd;
@@ -43,6 +44,7 @@ const MODULES: &[&[Test]] = &[
     api::TESTS,
     argument::TESTS,
     async_read::TESTS,
+    bugs::TESTS,
     cache::TESTS,
     changing::TESTS,
     crowd::TESTS,
