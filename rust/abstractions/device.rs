@@ -12,7 +12,11 @@ use core::{
 use kernel::{
     bindings,
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        AtomicFlag,
+        Full, //
+    }, //
 };
 
 /// What the device does.
@@ -22,12 +26,17 @@ pub(crate) trait ValueDevice: 'static {
 }
 
 /// A device that is registered once, at boot, and stays.
+///
+/// # Invariants
+///
+/// Only who sets `registered` hands `device` to the misc core; from then on it is the core's.
 pub(crate) struct StaticDevice<T> {
     device: UnsafeCell<bindings::miscdevice>,
+    registered: AtomicFlag,
     _operations: PhantomData<fn() -> T>,
 }
 
-// SAFETY: After `register`, which C calls once while booting, only the misc core touches the device,
+// SAFETY: By the type invariants one call of `register` touches the device, then only the misc core,
 // under its own lock.
 unsafe impl<T> Sync for StaticDevice<T> {}
 
@@ -49,13 +58,18 @@ impl<T: ValueDevice> StaticDevice<T> {
                 fops: Self::OPERATIONS,
                 ..pin_init::zeroed()
             }),
+            registered: AtomicFlag::new(false),
             _operations: PhantomData,
         }
     }
 
-    /// Makes the device appear. Called once, at boot; may sleep.
+    /// Makes the device appear. May sleep. `EBUSY` the second time.
     pub(crate) fn register(&'static self) -> Result {
-        // SAFETY: The device is static, and all its fields that the misc core asks for are set.
+        if self.registered.xchg(true, Full) {
+            return Err(EBUSY);
+        }
+        // SAFETY: The device is static and not in the list yet, and all its fields that the misc
+        // core asks for are set.
         to_result(unsafe { bindings::misc_register(self.device.get()) })
     }
 

@@ -14,6 +14,7 @@ use core::{
 
 use kernel::{
     bindings,
+    ffi::c_void,
     types::{
         ForeignOwnable,
         NotThreadSafe, //
@@ -100,23 +101,25 @@ impl<'a, C: SlabObject> LockedFault<'a, C> {
         unsafe { self.vmf.as_ref() }
     }
 
+    fn raw_context(&self) -> Option<NonNull<c_void>> {
+        // SAFETY: The VMA is stable under the fault lock.
+        let context = unsafe { (*self.vmf().__bindgen_anon_1.vma).vm_userfaultfd_ctx.ctx };
+        NonNull::new(context.cast())
+    }
+
     /// The context that the faulting VMA is registered with. The VMA borrows it from its file;
     /// unregistering takes the lock that is held here.
     pub(crate) fn context(&self) -> Option<&C> {
-        // SAFETY: The VMA is stable under the fault lock.
-        let context = unsafe { (*self.vmf().__bindgen_anon_1.vma).vm_userfaultfd_ctx.ctx };
-        if context.is_null() {
-            return None;
-        }
         // SAFETY: By the type invariants it is a `C`, alive while the lock is held.
-        Some(unsafe { SlabRef::<C>::borrow(context.cast()) })
+        self.raw_context()
+            .map(|context| unsafe { SlabRef::<C>::borrow(context.as_ptr()) })
     }
 
     /// A reference to the context that outlives the lock.
     pub(crate) fn context_ref(&self) -> Option<SlabRef<C>> {
-        // SAFETY: By the type invariants the context lies in a `SlabRef`.
-        self.context()
-            .map(|context| unsafe { SlabRef::from_value(context) })
+        // SAFETY: By the type invariants, and alive while the lock is held.
+        self.raw_context()
+            .map(|context| unsafe { SlabRef::get(context) })
     }
 
     /// Address of the page.

@@ -2,7 +2,10 @@
 
 //! Files without a name in any file system, backed by an object of a slab cache.
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop, //
+};
 
 use kernel::{
     bindings,
@@ -73,7 +76,7 @@ pub(crate) trait AnonFile: SlabObject {
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events;
 
     /// ioctl(), also from 32-bit programs, whose pointers were widened.
-    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
+    fn ioctl(this: &SlabRef<Self>, cmd: u32, arg: usize) -> Result<isize>;
 
     /// The lines of `/proc/PID/fdinfo/FD`.
     fn show_fdinfo(&self, lines: &SeqFile);
@@ -190,8 +193,10 @@ impl<T: AnonFile> FileTable<T> {
     ///
     /// Called by the kernel as the operation of a file that [`install`] made for `T`.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
-        // SAFETY: The kernel passes a file of `install`, held for the call.
-        match unsafe { Self::object(file) }.ioctl(cmd, arg) {
+        // SAFETY: The kernel passes a file of `install`, held for the call, which keeps its
+        // reference.
+        let object = ManuallyDrop::new(unsafe { SlabRef::from_foreign((*file).private_data) });
+        match T::ioctl(&object, cmd, arg) {
             Ok(value) => value as c_long,
             Err(error) => error.to_errno() as c_long,
         }

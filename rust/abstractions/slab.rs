@@ -8,7 +8,10 @@
 
 use core::{
     marker::PhantomData,
-    mem::size_of,
+    mem::{
+        size_of,
+        ManuallyDrop, //
+    },
     ops::Deref,
     ptr::NonNull, //
 };
@@ -140,20 +143,31 @@ impl<T: SlabObject> SlabRef<T> {
         })
     }
 
-    /// A further reference to the object that `value` is part of.
+    /// The address that [`ForeignOwnable::into_foreign`] would give, without a reference.
+    pub(crate) fn as_foreign(&self) -> NonNull<c_void> {
+        // SAFETY: The object is alive; only an address is computed, which is not null.
+        unsafe { NonNull::new_unchecked(&raw mut (*self.object.as_ptr()).value).cast() }
+    }
+
+    /// A further reference to the object at `ptr`.
     ///
     /// # Safety
     ///
-    /// `value` lies in an object of a live [`SlabRef`].
-    pub(crate) unsafe fn from_value(value: &T) -> Self {
-        let offset = core::mem::offset_of!(Counted<T>, value);
-        // SAFETY: By the safety requirements `value` is the field of a `Counted<T>`.
-        let object = unsafe { NonNull::from(value).byte_sub(offset).cast::<Counted<T>>() };
-        // SAFETY: Somebody owns a reference for as long as `value` is borrowed.
-        unsafe { (*object.as_ptr()).references.inc() };
+    /// `ptr` is what [`Self::as_foreign`] gave for an object that is still alive.
+    pub(crate) unsafe fn get(ptr: NonNull<c_void>) -> Self {
+        // SAFETY: By the safety requirements. The reference is somebody else's, and stays theirs.
+        let theirs = ManuallyDrop::new(unsafe { Self::from_foreign(ptr.as_ptr()) });
+        (*theirs).clone()
+    }
+}
+
+impl<T: SlabObject> Clone for SlabRef<T> {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariants the object is alive.
+        unsafe { (*self.object.as_ptr()).references.inc() };
         // INVARIANT: The reference just taken.
         Self {
-            object,
+            object: self.object,
             _owned: PhantomData,
         }
     }
@@ -195,9 +209,7 @@ unsafe impl<T: SlabObject> ForeignOwnable for SlabRef<T> {
     type BorrowedMut<'a> = &'a T;
 
     fn into_foreign(self) -> *mut c_void {
-        let this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: The object is alive; only an address is computed.
-        unsafe { (&raw mut (*this.object.as_ptr()).value).cast() }
+        ManuallyDrop::new(self).as_foreign().as_ptr()
     }
 
     unsafe fn from_foreign(ptr: *mut c_void) -> Self {

@@ -17,6 +17,7 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Acquire,
             Atomic,
@@ -26,7 +27,8 @@ use kernel::{
         },
         barrier::smp_mb,
         SpinLock, //
-    }, //
+    },
+    task::Task, //
 };
 
 use super::task;
@@ -60,7 +62,7 @@ struct Sleeper<M> {
     delivery: Delivery,
     older: Link<M>,
     newer: Link<M>,
-    task: NonNull<bindings::task_struct>,
+    task: NonNull<Task>,
     message: M,
     woken: Atomic<bool>,
 }
@@ -95,8 +97,9 @@ pub(crate) struct Claim<M> {
 
 /// All sleepers of one context.
 ///
-/// Locks: takes its own spinlock, which is innermost. No function may be called with a spinlock of
-/// the scheduler held.
+/// Locks: takes its own spinlock, which is innermost, so callers hold no raw spinlock and no wait
+/// queue's lock, and interrupts are on. Only `sleep` sleeps; it may be entered with the fault lock
+/// held, which `look_again` drops.
 #[pin_data]
 pub(crate) struct SleeperQueue<M: Copy + Send> {
     #[pin]
@@ -137,8 +140,7 @@ impl<M: Copy + Send> SleeperQueue<M> {
         state: BlockingState,
         look_again: impl FnOnce() -> (bool, T),
     ) -> (bool, T) {
-        // SAFETY: The current task is never null.
-        let task = unsafe { NonNull::new_unchecked(bindings::get_current()) };
+        let task = NonNull::from(&**current!());
         let sleeper = UnsafeCell::new(Sleeper {
             node: bindings::rb_node::default(),
             key: Key::default(),
@@ -165,9 +167,14 @@ impl<M: Copy + Send> SleeperQueue<M> {
         let (must_wait, result) = look_again();
         if must_wait {
             // SAFETY: The sleeper is alive until this function returns.
-            while !unsafe { Self::is_woken(this) } && !task::signal_ends(state) {
+            while !unsafe { Self::is_woken(this) } {
+                // Before the look at signals: a fault of the kernel that a signal does not end is
+                // tried again and again, and must give the processor away each time.
                 task::schedule();
-                // A waker may still be waking this task for its previous fault: sleep on then.
+                if task::signal_ends(state) {
+                    break;
+                }
+                // The wake-up may be a late one for something else: sleep on then.
                 task::set_current_state(state);
             }
         }
@@ -226,8 +233,12 @@ impl<M: Copy + Send> SleeperQueue<M> {
         let Some(sleeper) = links.find(&claim.key) else {
             return false;
         };
-        // SAFETY: `sleeper` is linked in the tree, and no longer in the FIFO: only this claim took
-        // it out, and a key is used once.
+        // SAFETY: `sleeper` is linked.
+        if unsafe { (*sleeper.as_ptr()).delivery } == Delivery::Unread {
+            // Not a claim of this queue.
+            return false;
+        }
+        // SAFETY: `sleeper` is linked in the tree, and not in the FIFO.
         unsafe { links.link_unread(sleeper) };
         links.tally.put_back();
         self.mirror(&links);
@@ -236,8 +247,8 @@ impl<M: Copy + Send> SleeperQueue<M> {
 
     /// Wakes the sleepers that `scope` concerns.
     ///
-    /// What they look at before they sleep was changed by the caller before the call. Costs two
-    /// loads when nobody sleeps, otherwise what lies in the scope.
+    /// What they look at before they sleep was changed by the caller before the call. Costs a
+    /// barrier and a load when nobody sleeps, otherwise what lies in the scope.
     pub(crate) fn wake(&self, scope: Scope) {
         // Barrier **W**; pairs with **S** in `sleep`.
         smp_mb(Full);
@@ -259,9 +270,10 @@ impl<M: Copy + Send> SleeperQueue<M> {
                 next = Links::successor(sleeper)
                     .filter(|other| scope.locate(&(*other.as_ptr()).key) == Ordering::Equal);
                 links.remove(sleeper);
-                woken.add((*sleeper.as_ptr()).task);
+                let task = ARef::from((*sleeper.as_ptr()).task.as_ref());
                 // Store **R**; pairs with **A**. The sleeper may be gone after this line.
                 (*sleeper.as_ptr()).woken.store(true, Release);
+                woken.add(task);
             }
         }
         self.mirror(&links);
@@ -330,7 +342,8 @@ impl<M> Links<M> {
         }
     }
 
-    /// Links a sleeper into the FIFO, in order of arrival. Usually that is at the end.
+    /// Links a sleeper into the FIFO, in order of arrival: at the end if it is new, at the front or
+    /// close to it if its message is put back.
     ///
     /// # Safety
     ///
@@ -339,14 +352,16 @@ impl<M> Links<M> {
         // SAFETY: Sleepers in the FIFO are linked, hence alive.
         unsafe {
             let this = sleeper.as_ptr();
-            let mut older = self.newest;
+            let is_older =
+                |other: NonNull<Sleeper<M>>| (*other.as_ptr()).key.seq() < (*this).key.seq();
+            let mut older = self.newest.filter(|&newest| is_older(newest));
             let mut newer = None;
-            while let Some(other) = older {
-                if (*other.as_ptr()).key.seq() < (*this).key.seq() {
-                    break;
+            if older.is_none() {
+                newer = self.oldest;
+                while let Some(other) = newer.filter(|&other| is_older(other)) {
+                    older = newer;
+                    newer = (*other.as_ptr()).newer;
                 }
-                newer = older;
-                older = (*other.as_ptr()).older;
             }
             (*this).delivery = Delivery::Unread;
             (*this).older = older;

@@ -2,14 +2,13 @@
 
 //! The current task: its flags, its sleeping states, signals, and waking others after a lock.
 
-use core::{
-    ffi::c_uint,
-    ptr::NonNull, //
-};
+use core::ffi::c_uint;
 
 use kernel::{
     bindings,
     prelude::*,
+    sync::aref::ARef,
+    task::Task,
     types::Opaque, //
 };
 
@@ -106,14 +105,12 @@ impl WakeQueue {
         })
     }
 
-    /// Queues `task`, with a reference that keeps it alive until it was woken.
-    ///
-    /// # Safety
-    ///
-    /// `task` is alive.
-    pub(super) unsafe fn add(&self, task: NonNull<bindings::task_struct>) {
-        // SAFETY: The queue is initialised, and the caller says that the task is alive.
-        unsafe { bindings::wake_q_add(self.head.get(), task.as_ptr()) };
+    /// Queues `task`, unless somebody else is about to wake it: then that wake-up has to do. So
+    /// what the task is to see when it wakes is stored before; a full barrier lies between.
+    pub(super) fn add(&self, task: ARef<Task>) {
+        let task = ARef::into_raw(task);
+        // SAFETY: The queue is initialised; the reference goes to it, or is dropped.
+        unsafe { bindings::wake_q_add_safe(self.head.get(), task.as_ref().as_ptr()) };
     }
 }
 

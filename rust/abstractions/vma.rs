@@ -22,6 +22,10 @@ use kernel::{
     },
 };
 
+use super::slab::{
+    SlabObject,
+    SlabRef, //
+};
 use crate::pure::{
     abi::Modes,
     register::{
@@ -43,9 +47,9 @@ mod tests;
 pub(crate) struct ContextPtr(NonNull<bindings::userfaultfd_ctx>);
 
 impl ContextPtr {
-    /// The identity of the context at `ptr`.
-    pub(crate) fn new(ptr: NonNull<bindings::userfaultfd_ctx>) -> Self {
-        Self(ptr)
+    /// The identity of `context`.
+    pub(crate) fn of<T: SlabObject>(context: &SlabRef<T>) -> Self {
+        Self(context.as_foreign().cast())
     }
 
     /// The address as C stores it.

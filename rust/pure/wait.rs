@@ -36,8 +36,13 @@
 //! 1. Change what sleepers look at in their step 2.
 //! 2. Full barrier (**W**). Load `sleepers`; if it is zero, done.
 //! 3. Lock. For each node in the range: take it out of the tree and the FIFO, take a reference to
-//!    its task, and last of all store `woken` (**R**, release). Unlock.
+//!    its task, store `woken` (**R**, release), which is the last access to the node, and put the
+//!    task on a list of those to be woken. Update the mirrors, unlock.
 //! 4. Wake the tasks and drop the references.
+//!
+//! The order of the last two in step 3 matters. A task can be on one such list (wake_q) at a time,
+//! anybody's; who finds it on another leaves the wake-up to that one's owner. That wake-up may come
+//! at once, and the sleeper must then find `woken` true, or it sleeps on with nobody to wake it.
 //!
 //! Release does the same with "every node" for the range and `released` for the change.
 //!

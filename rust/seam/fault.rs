@@ -45,7 +45,7 @@ pub(crate) unsafe extern "C" fn handle_userfault(
         Some(reason) => uffd::fault::handle(fault, reason),
         // A bug in the caller.
         None => {
-            warn_on!(true);
+            kernel::do_once_lite! { warn_on!(true); }
             fault.sigbus()
         }
     }

@@ -2,8 +2,6 @@
 
 //! A userfaultfd: what it serves, what was agreed, who sleeps on it.
 
-use core::ptr::NonNull;
-
 use kernel::{
     mm::Mm,
     prelude::*,
@@ -29,7 +27,6 @@ use crate::{
         },
         sleepers::SleeperQueue,
         task,
-        vma::ContextPtr,
         wait::FileWaiters, //
     },
     pure::{
@@ -129,11 +126,6 @@ impl Context {
     /// What ranges of the address space are checked against.
     pub(crate) fn limits(&self) -> Limits {
         mm::limits(&self.mm)
-    }
-
-    /// The context as a VMA stores it.
-    pub(crate) fn pointer(&self) -> ContextPtr {
-        ContextPtr::new(NonNull::from(self).cast())
     }
 
     /// What was agreed with `UFFDIO_API`.

@@ -34,6 +34,7 @@ use super::{
 use crate::{
     abstractions::{
         abi,
+        slab::SlabRef,
         task, //
     },
     pure::{
@@ -93,7 +94,7 @@ impl User {
 /// Runs the ioctl `cmd`. `EINVAL` for an unknown one, and for all but `UFFDIO_API` before that.
 ///
 /// Replaces `userfaultfd_ioctl`.
-pub(super) fn dispatch(context: &Context, cmd: u32, arg: usize) -> Result {
+pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Result {
     let user = User(arg);
     if cmd == API {
         return api(context, &user);
@@ -134,7 +135,7 @@ fn api(context: &Context, user: &User) -> Result {
 }
 
 /// Replaces `userfaultfd_register`, its copying.
-fn register(context: &Context, user: &User) -> Result {
+fn register(context: &SlabRef<Context>, user: &User) -> Result {
     const ANSWER: usize = 3;
     let [start, len, mode] = user.read::<ANSWER>()?;
     let modes = parse_modes(mode, &OFFER, context.features()).map_err(errno)?;
@@ -149,7 +150,7 @@ fn aligned_range(context: &Context, user: &User) -> Result<Range> {
 }
 
 /// Replaces `userfaultfd_unregister`, its copying.
-fn unregister(context: &Context, user: &User) -> Result {
+fn unregister(context: &SlabRef<Context>, user: &User) -> Result {
     register::unregister(context, aligned_range(context, user)?)
 }
 

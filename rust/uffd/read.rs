@@ -116,8 +116,8 @@ impl AnonFile for Context {
         }
     }
 
-    fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize> {
-        ioctl::dispatch(self, cmd, arg).map(|()| 0)
+    fn ioctl(this: &SlabRef<Self>, cmd: u32, arg: usize) -> Result<isize> {
+        ioctl::dispatch(this, cmd, arg).map(|()| 0)
     }
 
     /// Unread faults, all faults, and what was agreed. Replaces `userfaultfd_show_fdinfo`.

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     abstractions::{
         mmap::MmapWriteGuard,
+        slab::SlabRef,
         task::cond_resched,
         vma::{
             supports_wp_marker,
@@ -97,14 +98,14 @@ fn is_offered(backing: Backing) -> bool {
 /// `ENOMEM`: the process is gone. Then those of [`scan`] with [`Registration::admit`]: `EINVAL`,
 /// `EPERM`, `EBUSY`, with nothing changed. `ENOMEM`: no memory to split or merge a VMA, or too many
 /// of them; the VMAs below that one are registered.
-pub(crate) fn register(ctx: &Context, range: Range, modes: Modes) -> Result<Ioctls> {
+pub(crate) fn register(ctx: &SlabRef<Context>, range: Range, modes: Modes) -> Result<Ioctls> {
     let registration = Registration {
         range,
         modes,
         wp_async: ctx.features().contains(Features::WP_ASYNC),
         wp_marker: supports_wp_marker(),
     };
-    let asker = ctx.pointer();
+    let asker = ContextPtr::of(ctx);
     let mm = ctx.mm().mmget_not_zero().ok_or(ENOMEM)?;
     let mut guard = MmapWriteGuard::lock(&mm);
 
@@ -137,10 +138,10 @@ pub(crate) fn register(ctx: &Context, range: Range, modes: Modes) -> Result<Ioct
 /// `ENOMEM`: the process is gone. Then those of [`scan`] with [`check_unregister`]: `EINVAL`, with
 /// nothing changed. `ENOMEM`: no memory to split or merge a VMA, or too many of them; the VMAs
 /// below that one are unregistered.
-pub(crate) fn unregister(ctx: &Context, range: Range) -> Result {
+pub(crate) fn unregister(ctx: &SlabRef<Context>, range: Range) -> Result {
     let wp_async = ctx.features().contains(Features::WP_ASYNC);
     let wp_marker = supports_wp_marker();
-    let asker = ctx.pointer();
+    let asker = ContextPtr::of(ctx);
     let mm = ctx.mm().mmget_not_zero().ok_or(ENOMEM)?;
     let mut guard = MmapWriteGuard::lock(&mm);
 
@@ -174,7 +175,7 @@ pub(crate) fn unregister(ctx: &Context, range: Range) -> Result {
 /// Called and left with no lock held; takes the mmap lock for writing, which waits for faults that
 /// met the context before. May sleep. Sleepers are the caller's to wake, afterwards. Replaces
 /// `userfaultfd_release_all`.
-pub(crate) fn release_all(ctx: &Context) {
+pub(crate) fn release_all(ctx: &SlabRef<Context>) {
     let Some(mm) = ctx.mm().mmget_not_zero() else {
         return;
     };
@@ -182,7 +183,7 @@ pub(crate) fn release_all(ctx: &Context) {
     let mut walk = guard.walk_all();
     while let Some(vma) = walk.next() {
         cond_resched();
-        if vma.view().owner() == Some(ctx.pointer()) {
+        if vma.view().owner() == Some(ContextPtr::of(ctx)) {
             // Whole VMAs: nothing to split, and a merge may be given up.
             warn_on!(vma.unregister().is_err());
         }

@@ -80,8 +80,8 @@ mod cases {
         probe!(Shared);
         Shared::cache().create(c"userfaultfd_kunit_shared")?;
         let first = Shared::with(7)?;
-        // SAFETY: The value lies in the object of `first`.
-        let second = unsafe { SlabRef::from_value(&*first) };
+        // SAFETY: The object of `first` is alive.
+        let second = unsafe { SlabRef::<Shared>::get(first.as_foreign()) };
         drop(first);
         assert_eq!(DROPPED.load(Relaxed), 0);
         assert_eq!(second.0, [7; 100]);

@@ -81,6 +81,25 @@ fn stale_wake_up(defect: Defect) {
     context.assert_idle();
 }
 
+/// The thread is on somebody else's wake_q while it faults.
+fn on_another_wake_q(defect: Defect) {
+    let context = Context::new(defect);
+    let task = Task::new();
+    assert!(task.queue());
+    let sleeper = {
+        let (context, own) = (context.clone(), task.clone());
+        thread::spawn(move || context.access(PAGE, &own))
+    };
+    let other = {
+        let own = task.clone();
+        thread::spawn(move || own.wake_queued())
+    };
+    context.resolve(PAGE);
+    sleeper.join().unwrap();
+    other.join().unwrap();
+    context.assert_idle();
+}
+
 fn two_sleepers_on_a_page(defect: Defect) {
     let context = Context::new(defect);
     let (_, first) = spawn_sleeper(&context, PAGE);
@@ -240,6 +259,7 @@ macro_rules! sound {
 sound! {
     sleeper_and_waker: 4;
     stale_wake_up: 4;
+    on_another_wake_q: 3;
     two_sleepers_on_a_page: 3;
     neighbour_stays_asleep: 3;
     killed_sleeper_and_waker: 3;
@@ -270,6 +290,7 @@ broken! {
     state_set_after_recheck: LateState in sleeper_and_waker is LOST;
     no_sleeper_barrier: NoSleeperBarrier in sleeper_and_waker is LOST;
     wake_up_of_another_fault: SingleSchedule in stale_wake_up is TWICE;
+    queued_before_woken: QueueBeforeWoken in on_another_wake_q is LOST;
     no_waker_barrier: NoWakerBarrier in sleeper_and_waker is LOST;
     node_touched_after_woken: TouchAfterWoken in sleeper_and_waker is STALE;
     woken_before_unlink: WokenBeforeUnlink in sleeper_and_waker is STALE;

@@ -60,11 +60,16 @@ pub enum Defect {
     NoDrain,
     /// `released` is stored after the queue was drained.
     LateReleased,
+    /// The waker puts the task on its wake_q first and stores `woken` then.
+    QueueBeforeWoken,
 }
 
 /// A thread as the scheduler sees it.
 #[derive(Clone)]
-pub struct Task(Rc<(Mutex<TaskState>, Condvar)>);
+pub struct Task(Rc<(Mutex<TaskState>, Condvar, OnWakeQ)>);
+
+/// Whether the task stands on some wake_q, anybody's.
+type OnWakeQ = AtomicBool;
 
 #[derive(Default)]
 struct TaskState {
@@ -74,7 +79,27 @@ struct TaskState {
 
 impl Task {
     pub fn new() -> Self {
-        Self(Rc::new((Mutex::default(), Condvar::new())))
+        Self(Rc::new((
+            Mutex::default(),
+            Condvar::new(),
+            AtomicBool::new(false),
+        )))
+    }
+
+    /// Puts the task on a wake_q. Not if it is on one: then the wake-up is left to that one's owner.
+    pub fn queue(&self) -> bool {
+        fence(SeqCst);
+        self.0
+             .2
+            .compare_exchange(false, true, Relaxed, Relaxed)
+            .is_ok()
+    }
+
+    /// Takes the task off the wake_q and wakes it.
+    pub fn wake_queued(&self) {
+        self.0 .2.store(false, Relaxed);
+        fence(SeqCst);
+        self.wake();
     }
 
     fn set_blocked(&self, blocked: bool) {
@@ -82,7 +107,7 @@ impl Task {
     }
 
     fn schedule(&self) {
-        let (state, resumed) = &*self.0;
+        let (state, resumed, _) = &*self.0;
         let mut state = state.lock().unwrap();
         while state.blocked && !state.signal {
             state = resumed.wait(state).unwrap();
@@ -92,7 +117,7 @@ impl Task {
 
     /// Whether the task was blocked, which is what try_to_wake_up() returns.
     pub fn wake(&self) -> bool {
-        let (state, resumed) = &*self.0;
+        let (state, resumed, _) = &*self.0;
         let was_blocked = std::mem::take(&mut state.lock().unwrap().blocked);
         if was_blocked {
             resumed.notify_one();
@@ -101,7 +126,7 @@ impl Task {
     }
 
     pub fn signal(&self) {
-        let (state, resumed) = &*self.0;
+        let (state, resumed, _) = &*self.0;
         state.lock().unwrap().signal = true;
         resumed.notify_one();
     }
@@ -365,15 +390,25 @@ impl Context {
                 }
                 node.touch();
                 queue.remove(key);
-                tasks.push(node.task.clone());
-                node.woken.store(true, woken_order);
+                let task = node.task.clone();
+                if self.has(Defect::QueueBeforeWoken) {
+                    if task.queue() {
+                        tasks.push(task);
+                    }
+                    node.woken.store(true, woken_order);
+                } else {
+                    node.woken.store(true, woken_order);
+                    if task.queue() {
+                        tasks.push(task);
+                    }
+                }
                 if self.has(Defect::TouchAfterWoken) {
                     node.touch();
                 }
             }
         });
         for task in tasks {
-            task.wake();
+            task.wake_queued();
         }
     }
 
