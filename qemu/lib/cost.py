@@ -111,6 +111,18 @@ def table(c, rust):
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+_BEGIN, _END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+
+
+def replace_table(text, new):
+    """`text` with `new` between its marks, ValueError where they are not."""
+    head, begin, rest = text.partition(_BEGIN)
+    _, end, tail = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError("no marks for the table")
+    return f"{head}{begin}{new}\n{end}{tail}"
+
+
 def gate(c, rust):
     """[(what is checked, whether it holds)]; a figure that is missing does not hold."""
     def at_most(limit, value, about):

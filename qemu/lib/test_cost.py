@@ -70,6 +70,15 @@ class Output(unittest.TestCase):
         self.assertEqual(written["rows"][0]["c"]["costs"], [4])
 
 
+    def test_table_in_a_document(self):
+        text = "# x\n<!-- table: begin -->\nold\n<!-- table: end -->\ny\n"
+        new = cost.replace_table(text, "new")
+        self.assertEqual(new, text.replace("old", "new"))
+        self.assertEqual(cost.replace_table(new, "old"), text)
+        with self.assertRaises(ValueError):
+            cost.replace_table("# x\n<!-- table: begin -->\n", "new")
+
+
 class Gate(unittest.TestCase):
     def failed(self, c, rust):
         checks = cost.gate(c, rust)
@@ -100,7 +109,7 @@ class Gate(unittest.TestCase):
 
 class Options(unittest.TestCase):
     def test_bad_ones_are_one_line(self):
-        for words in (["--gate", "--rows", "x"], ["--repeats", "0"], ["--json", "/nonexistent/x"]):
+        for words in (["--gate", "--rows", "x"], ["--document", "--rows", "x"], ["--repeats", "0"], ["--json", "/nonexistent/x"]):
             run = subprocess.run([ROOT / "qemu" / "cost", *words], text=True, capture_output=True,
                                  check=False)
             self.assertEqual((run.returncode, run.stdout), (2, ""), words)

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, Scope};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::unistd::gettid;
@@ -22,6 +22,9 @@ use crate::{call, open, Result};
 const STACK: usize = 32 << 10;
 /// Pause between two looks at a thread that is about to sleep.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// The switches between new threads cost now more, now less, for a quarter of a second.
+const WARM_UP: Duration = Duration::from_millis(400);
 
 /// How the threads that resolve faults wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,11 @@ impl Fault {
             });
             Ok(())
         };
-        touch()?;
+        let start = Instant::now();
+        while start.elapsed() < WARM_UP {
+            touch()?;
+            area.discard(self.sleepers)?;
+        }
         let mut samples = Vec::new();
         for _ in 0..repeats {
             area.discard(self.sleepers)?;

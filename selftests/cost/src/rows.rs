@@ -105,18 +105,6 @@ pub fn all() -> Vec<Row> {
             Request(request::register),
         ),
     ];
-    rows.extend(SLEEPERS.map(|sleepers| {
-        let fault = Fault {
-            sleepers,
-            ops: CROWDED_OPS,
-            ..ROUND_TRIP
-        };
-        Row::new(
-            format!("sleepers-{sleepers}"),
-            format!("fault-read with {sleepers} other threads asleep"),
-            Work::Fault(fault),
-        )
-    }));
     rows.extend(READERS.map(|readers| {
         let fault = Fault {
             readers,
@@ -126,6 +114,19 @@ pub fn all() -> Vec<Row> {
         Row::new(
             format!("readers-{readers}"),
             format!("fault-read with {readers} threads blocked in read"),
+            Work::Fault(fault),
+        )
+    }));
+    // Last: what thousands of threads leave behind in the kernel shows in the rows after them.
+    rows.extend(SLEEPERS.map(|sleepers| {
+        let fault = Fault {
+            sleepers,
+            ops: CROWDED_OPS,
+            ..ROUND_TRIP
+        };
+        Row::new(
+            format!("sleepers-{sleepers}"),
+            format!("fault-read with {sleepers} other threads asleep"),
             Work::Fault(fault),
         )
     }));
