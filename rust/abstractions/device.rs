@@ -36,8 +36,8 @@ pub(crate) struct StaticDevice<T> {
     _operations: PhantomData<fn() -> T>,
 }
 
-// SAFETY: By the type invariants one call of `register` touches the device, then only the misc core,
-// under its own lock.
+// SAFETY: By the type invariants one call of `register` touches the device, then only the misc
+// core, under its own lock.
 unsafe impl<T> Sync for StaticDevice<T> {}
 
 impl<T: ValueDevice> StaticDevice<T> {

@@ -2,10 +2,10 @@
 
 //! A page fault and its lock.
 //!
-//! The handler enters with the fault lock held (the VMA's or the mmap lock, whichever the fault took)
-//! and its answer must say what became of it. Here that rule is in the types: a [`LockedFault`]
-//! becomes an [`Outcome`] that leaves the lock alone, or a [`ReleasedFault`] whose only outcome is
-//! the one that tells the caller so.
+//! The handler enters with the fault lock held (the VMA's or the mmap lock, whichever the fault
+//! took) and its answer must say what became of it. Here that rule is in the types: a
+//! [`LockedFault`] becomes an [`Outcome`] that leaves the lock alone, or a [`ReleasedFault`] whose
+//! only outcome is the one that tells the caller so.
 
 use core::{
     marker::PhantomData,

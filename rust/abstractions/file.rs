@@ -85,8 +85,8 @@ pub(crate) trait AnonFile: SlabObject {
     fn release(this: SlabRef<Self>);
 }
 
-/// Creates a file for `object` with the `O_*` bits of `flags`, and a descriptor for it in the current
-/// process. `EMFILE`, `ENFILE`, `ENOMEM`.
+/// Creates a file for `object` with the `O_*` bits of `flags`, and a descriptor for it in the
+/// current process. `EMFILE`, `ENFILE`, `ENOMEM`.
 ///
 /// Replaces the middle of `new_userfaultfd`.
 pub(crate) fn install<T: AnonFile>(object: SlabRef<T>, flags: u32) -> Result<u32> {

@@ -119,7 +119,8 @@ unsafe impl<T: SlabObject> Send for SlabRef<T> {}
 unsafe impl<T: SlabObject> Sync for SlabRef<T> {}
 
 impl<T: SlabObject> SlabRef<T> {
-    /// Allocates an object and initialises it in place. May sleep. `ENOMEM`, or what `init` returns.
+    /// Allocates an object and initialises it in place. May sleep. `ENOMEM`, or what `init`
+    /// returns.
     pub(crate) fn try_new(init: impl PinInit<T, Error>) -> Result<Self> {
         let cache = T::cache().raw()?;
         // SAFETY: The cache exists and is never destroyed.

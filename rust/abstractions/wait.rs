@@ -87,13 +87,13 @@ impl WaitQueue {
         })
     }
 
-    /// Wakes with `events` as key: all plain entries and one exclusive one. Looks without the lock
+    /// Wakes with `EPOLLIN` as key: all plain entries and one exclusive one. Looks without the lock
     /// whether there are any.
-    fn wake(&self, events: bindings::__poll_t) {
+    fn wake(&self) {
         // SAFETY: By the type invariants.
         unsafe {
             if bindings::uffd_waitqueue_active(self.head.get()) {
-                bindings::uffd_wake_up_poll(self.head.get(), events as usize);
+                bindings::uffd_wake_up_poll(self.head.get(), bindings::EPOLLIN as usize);
             }
         }
     }
@@ -132,23 +132,18 @@ impl FileWaiters {
 
     /// Tells all pollers and one blocked reader of new input.
     ///
-    /// A full barrier lies between the caller's store of what they look for and this call; it
-    /// pairs with **P** in [`Self::wait_to_read`] and [`Self::poll`].
+    /// Takes the locks of the wait queues with interrupts off; may be called by a task about to
+    /// sleep. A full barrier lies between the caller's store of what they look for and this call;
+    /// it pairs with **P** in [`Self::wait_to_read`] and [`Self::poll`].
     pub(crate) fn notify_input(&self) {
-        self.pollers.wake(bindings::EPOLLIN);
-        self.readers.wake(bindings::EPOLLIN);
+        self.pollers.wake();
+        self.readers.wake();
     }
 
     /// The same with the full barrier, for callers that come without one.
     pub(crate) fn notify_input_fenced(&self) {
         smp_mb(Full);
         self.notify_input();
-    }
-
-    /// Tells pollers that there will be no input any more. Readers hold the file open.
-    pub(crate) fn notify_hang_up(&self) {
-        smp_mb(Full);
-        self.pollers.wake(bindings::EPOLLHUP);
     }
 
     /// Sleeps once, as a reader, unless `ready` says there is no need or a signal is pending.
@@ -160,7 +155,8 @@ impl FileWaiters {
         let head = self.readers.head.get();
         let entry = Opaque::<bindings::wait_queue_entry>::uninit();
         // SAFETY: The entry stays on this stack, and `finish_wait` takes it out of the queue before
-        // the function returns. `prepare_to_wait_event` sets the task state, which is barrier **P**.
+        // the function returns. `prepare_to_wait_event` sets the task state, which is barrier
+        // **P**.
         unsafe {
             bindings::init_wait_entry(entry.get(), bindings::WQ_FLAG_EXCLUSIVE as i32);
             let signal = bindings::prepare_to_wait_event(

@@ -7,8 +7,8 @@
 //! table (or `released`, or the features) and wakes those it concerns. A *reader* hands messages to
 //! user space.
 //!
-//! The queue's lock is a plain spinlock, innermost, and never taken with the fd's wait queue locked.
-//! It protects
+//! The queue's lock is a plain spinlock, innermost, and never taken with the fd's wait queue
+//! locked. It protects
 //!
 //! - a tree of all sleepers, ordered by [`Key`];
 //! - a FIFO of those whose message is unread, ordered by [`Key::seq`];
@@ -22,10 +22,10 @@
 //! 2. Look again: does the page table entry still say wait, and is the context not released? Then
 //!    drop the fault lock.
 //! 3. If so, wake one blocked reader and all pollers, even if a reader has the message by now. Then
-//!    sleep until `woken` reads true (**A**) or a signal ends the sleep; a wake-up without either is
-//!    a late one, meant for a fault that is over.
-//! 4. Set the task state to running. If `woken` reads true (**A**, acquire), the node is in nobody's
-//!    hands. Otherwise lock, and unless `woken` is true by now take the node out.
+//!    sleep until `woken` reads true (**A**) or a signal ends the sleep; a wake-up without either
+//!    is a late one, meant for a fault that is over.
+//! 4. Set the task state to running. If `woken` reads true (**A**, acquire), the node is in
+//!    nobody's hands. Otherwise lock, and unless `woken` is true by now take the node out.
 //! 5. If step 3 was skipped and `unread` is not zero, wake one reader and all pollers, after a full
 //!    barrier.
 //!
@@ -51,12 +51,12 @@
 //! 1. Lock. Take the head of the FIFO, if there is one, and copy its message. The node stays in the
 //!    tree. Unlock. With a message, go to 4.
 //! 2. Return for a signal, or if the caller must not block.
-//! 3. Enter the fd's wait queue exclusively, at its end, and set the task state. If `unread` is zero,
-//!    sleep. Leave the wait queue, go to 1.
+//! 3. Enter the fd's wait queue exclusively, at its end, and set the task state. If `unread` is
+//!    zero, sleep. Leave the wait queue, go to 1.
 //! 4. Copy the message to user space, without the lock. If that fails, lock and look the key up in
 //!    the tree. If it is there, the message goes back into the FIFO, in order of `seq`; unlock, and
-//!    after a full barrier wake one reader and all pollers. If it is not, the sleeper has left or was woken, and nobody needs
-//!    the message any more. Either way, return the error.
+//!    after a full barrier wake one reader and all pollers. If it is not, the sleeper has left or
+//!    was woken, and nobody needs the message any more. Either way, return the error.
 //!
 //! There is no "being read" state: only the reader that took a message can put it back, and a key
 //! is never used twice, so a node on a recycled stack is never mistaken for the one that was there.
@@ -79,9 +79,9 @@
 //! # No wake-up of a reader is lost
 //!
 //! A wake-up selects one reader and takes it off the wait queue, so it must not be wasted. Count
-//! tokens: a sleeper gets one in its step 1 and spends it on a wake-up in step 3 or 5. It may let it
-//! drop in step 5 when nothing is unread. A reader that puts a message back spends a new one. The
-//! reader that a wake-up selects has the token, and uses it up in its step 1, where it takes a
+//! tokens: a sleeper gets one in its step 1 and spends it on a wake-up in step 3 or 5. It may let
+//! it drop in step 5 when nothing is unread. A reader that puts a message back spends a new one.
+//! The reader that a wake-up selects has the token, and uses it up in its step 1, where it takes a
 //! message or finds none. Then there are at least as many tokens as unread messages whenever a
 //! reader sleeps:
 //!
@@ -91,13 +91,13 @@
 //!   first. If A's sleeper kept its token, because its page is there or its message is taken, B
 //!   would be unread and the other readers asleep.
 //! - A reader that enters too late to be selected finds `unread` set. Who wakes looks at the wait
-//!   queue without its lock first, and takes the lock only if someone is there. Between its store of
-//!   `unread` and that look stands a full barrier: **S**, or that of step 5, or that of a message
-//!   put back. The reader has one (**P**) between entering the queue and its look at `unread`. One
-//!   of the two looks sees the other's store. This holds for pollers, too.
+//!   queue without its lock first, and takes the lock only if someone is there. Between its store
+//!   of `unread` and that look stands a full barrier: **S**, or that of step 5, or that of a
+//!   message put back. The reader has one (**P**) between entering the queue and its look at
+//!   `unread`. One of the two looks sees the other's store. This holds for pollers, too.
 //!
-//! Readers and pollers wait in two queues: a poller may ask to be woken exclusively, and must not be
-//! selected in a reader's place.
+//! Readers and pollers wait in two queues: a poller may ask to be woken exclusively, and must not
+//! be selected in a reader's place.
 
 use core::cmp::Ordering;
 

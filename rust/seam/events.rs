@@ -23,7 +23,7 @@ use crate::abstractions::vma::VmaWriteLocked;
 /// # Safety
 ///
 /// The caller holds the mmap lock of `vma` for writing, and nobody else touches it.
-unsafe fn forget(vma: *mut bindings::vm_area_struct) {
+unsafe fn reset_context(vma: *mut bindings::vm_area_struct) {
     // SAFETY: By the safety requirements.
     let mut vma = unsafe { VmaWriteLocked::adopt(NonNull::new_unchecked(vma)) };
     if vma.owner().is_some() {
@@ -31,7 +31,7 @@ unsafe fn forget(vma: *mut bindings::vm_area_struct) {
     }
 }
 
-/// fork copied `vma` into the child, whose memory is nobody's to manage. Both mmap locks stay held.
+/// fork copied `vma` into the child: takes the copy out of its context. Both mmap locks stay held.
 ///
 /// # Safety
 ///
@@ -42,7 +42,7 @@ pub(crate) unsafe extern "C" fn dup_userfaultfd(
     _contexts: *mut bindings::list_head,
 ) -> c_int {
     // SAFETY: As for this function.
-    unsafe { forget(vma) };
+    unsafe { reset_context(vma) };
     0
 }
 
@@ -62,7 +62,7 @@ pub(crate) unsafe extern "C" fn dup_userfaultfd_complete(_contexts: *mut binding
 #[export]
 pub(crate) unsafe extern "C" fn dup_userfaultfd_fail(_contexts: *mut bindings::list_head) {}
 
-/// mremap moved memory to `vma`, which is no longer registered. The mmap lock stays held.
+/// mremap moved memory to `vma`: takes it out of its context. The mmap lock stays held; may sleep.
 ///
 /// # Safety
 ///
@@ -73,7 +73,7 @@ pub(crate) unsafe extern "C" fn mremap_userfaultfd_prep(
     _moved: *mut bindings::vm_userfaultfd_ctx,
 ) {
     // SAFETY: As for this function.
-    unsafe { forget(vma) };
+    unsafe { reset_context(vma) };
 }
 
 /// mremap moved memory; no lock is held.

@@ -12,7 +12,8 @@ use kernel::{
     macros::export, //
 };
 
-/// Changes the write protection of a range inside a registered VMA. No VMA is registered for that yet.
+/// Changes the write protection of a range inside a registered VMA. No VMA is registered for that
+/// yet.
 ///
 /// # Safety
 ///

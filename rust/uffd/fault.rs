@@ -36,12 +36,13 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
         Verdict::RetryReleased => return fault.release().retry(),
         Verdict::Sleep(state) => state,
     };
-    // Taken while the lock still keeps the VMA registered: afterwards nothing does.
+    // Taken while the lock still keeps the VMA registered: afterwards nothing does. Without a
+    // context nobody is sent to sleep, so there is one.
     let Some(context) = fault.context_ref() else {
         return fault.sigbus();
     };
     let message = message(&context, &fault, reason);
-    let (slept, released) = context
+    let (notified, released) = context
         .sleepers
         .sleep(message.address(), message, state, || {
             let must_wait = fault.lookup().must_wait(reason) && !context.released();
@@ -52,7 +53,7 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
             }
             (must_wait, released)
         });
-    if !slept && context.sleepers.has_unread() {
+    if !notified && context.sleepers.has_unread() {
         // Readers are told once per message, and we kept quiet about ours. But a reader told of
         // another one may have taken ours, which came first; then that one waits for this.
         context.waiters.notify_input_fenced();

@@ -8,10 +8,6 @@
 use core::mem::size_of;
 
 use kernel::{
-    ioctl::{
-        _IOR,
-        _IOWR, //
-    },
     prelude::*,
     uaccess::{
         UserPtr,
@@ -49,27 +45,7 @@ use crate::{
     },
 };
 
-/// `UFFDIO`, the type byte of all requests.
-const TYPE: u32 = 0xAA;
-
 type Words<const N: usize> = [u64; N];
-
-const API: u32 = _IOWR::<Words<3>>(TYPE, 0x3F);
-const REGISTER: u32 = _IOWR::<Words<4>>(TYPE, 0x00);
-const UNREGISTER: u32 = _IOR::<Words<2>>(TYPE, 0x01);
-const WAKE: u32 = _IOR::<Words<2>>(TYPE, 0x02);
-const COPY: u32 = _IOWR::<Words<5>>(TYPE, 0x03);
-const ZEROPAGE: u32 = _IOWR::<Words<4>>(TYPE, 0x04);
-
-// The header's numbers hold the sizes of its structs.
-const _: () = {
-    assert!(API == abi::API);
-    assert!(REGISTER == abi::REGISTER);
-    assert!(UNREGISTER == abi::UNREGISTER);
-    assert!(WAKE == abi::WAKE);
-    assert!(COPY == abi::COPY);
-    assert!(ZEROPAGE == abi::ZEROPAGE);
-};
 
 /// The caller's struct.
 struct User(usize);
@@ -96,18 +72,18 @@ impl User {
 /// Replaces `userfaultfd_ioctl`.
 pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Result {
     let user = User(arg);
-    if cmd == API {
+    if cmd == abi::API {
         return api(context, &user);
     }
     if !context.features().is_initialized() {
         return Err(EINVAL);
     }
     match cmd {
-        REGISTER => register(context, &user),
-        UNREGISTER => unregister(context, &user),
-        WAKE => wake(context, &user),
-        COPY => copy(context, &user),
-        ZEROPAGE => zeropage(context, &user),
+        abi::REGISTER => register(context, &user),
+        abi::UNREGISTER => unregister(context, &user),
+        abi::WAKE => wake(context, &user),
+        abi::COPY => copy(context, &user),
+        abi::ZEROPAGE => zeropage(context, &user),
         _ => Err(EINVAL),
     }
 }

@@ -141,6 +141,6 @@ impl AnonFile for Context {
         this.set_released();
         register::release_all(&this);
         this.sleepers.wake(Scope::All);
-        this.waiters.notify_hang_up();
+        // Nobody reads or polls any more: either holds the file open.
     }
 }

@@ -50,9 +50,9 @@ pub(crate) fn remains_of<T: SlabObject>(object: SlabRef<T>) -> Result<Remains> {
     }
     drop(object);
     let cache = T::cache().raw()?;
-    // SAFETY: The cache exists. Memory that is not there is an error, not a fault, and the sanitizer
-    // does not look at this kind of access. Shrinking makes it give back what it has kept in
-    // quarantine.
+    // SAFETY: The cache exists. Memory that is not there is an error, not a fault, and the
+    // sanitizer does not look at this kind of access. Shrinking makes it give back what it has kept
+    // in quarantine.
     let status = unsafe {
         bindings::kmem_cache_shrink(cache);
         bindings::copy_from_kernel_nofault(

@@ -159,6 +159,20 @@ mod cases {
     }
 
     #[test]
+    fn a_claim_of_another_queue_is_refused() -> Result {
+        let (queue, other) = (self::queue()?, self::queue()?);
+        // The first sleeper of each has the same key.
+        queued(&other, &[1, 2], 0, &mut || {
+            queued(&queue, &[1], 0, &mut || {
+                assert!(queue.claim().is_some_and(|claim| !other.put_back(claim)));
+            });
+            assert_eq!(other.counts(), (2, 2));
+            assert_eq!(claim_all(&other), messages([0, 1]));
+        });
+        Ok(())
+    }
+
+    #[test]
     fn nothing_is_put_back_for_who_was_woken() -> Result {
         let queue = queue()?;
         queued(&queue, &[1, 2], 0, &mut || {

@@ -86,7 +86,8 @@ impl Task {
         )))
     }
 
-    /// Puts the task on a wake_q. Not if it is on one: then the wake-up is left to that one's owner.
+    /// Puts the task on a wake_q. Not if it is on one: then the wake-up is left to that one's
+    /// owner.
     pub fn queue(&self) -> bool {
         fence(SeqCst);
         self.0
@@ -275,7 +276,8 @@ impl Context {
         self.0.defect == defect
     }
 
-    /// Changes the queue under its lock. Changing links touches neighbours, so all nodes are touched.
+    /// Changes the queue under its lock. Changing links touches neighbours, so all nodes are
+    /// touched.
     fn locked<T>(&self, change: impl FnOnce(&mut Queue<Rc<Node>>) -> T) -> T {
         self.locked_until(change, || ())
     }

@@ -19,7 +19,8 @@ mod register;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 
-/// Checks `property` on many values of `strategy` and panics with the smallest counterexample found.
+/// Checks `property` on many values of `strategy` and panics with the smallest counterexample
+/// found.
 fn check<S: Strategy>(strategy: S, property: impl Fn(S::Value) -> TestCaseResult) {
     let seed = match std::env::var("UFFD_SEED") {
         Ok(text) => text.parse().expect("UFFD_SEED is a decimal number"),
