@@ -25,6 +25,9 @@ const ALL_FAULTS: i32 = libc::O_CLOEXEC | libc::O_NONBLOCK;
 const USER_FAULTS: i32 = ALL_FAULTS | UFFD_USER_MODE_ONLY as i32;
 const NOBODY: u32 = 65534;
 
+/// What the kernel has of seccomp(2).
+const SECCOMP: &str = "/proc/sys/kernel/seccomp/actions_avail";
+
 tests! {
     root_may_have_any;
     others_may_have_user_faults [Need::Root];
@@ -33,12 +36,12 @@ tests! {
     sysctl_takes_two_values [Need::Root];
     sysctl_is_for_root_to_write [Need::Root];
     capability_decides_not_the_user [Need::Root];
-    root_of_a_user_namespace_is_nobody [Need::Root];
+    root_of_a_user_namespace_is_nobody [Need::Root, Need::Path("/proc/self/ns/user")];
     device_asks_its_mode_only [Need::Root, Need::Path(DEVICE)];
     device_makes_user_mode_descriptors [Need::Root, Need::Path(DEVICE)];
     device_is_nothing_else [Need::Root, Need::Path(DEVICE)];
     device_opened_by_root_serves_others [Need::Root, Need::Path(DEVICE)];
-    seccomp_can_leave_the_device [Need::Root, Need::Path(DEVICE)];
+    seccomp_can_leave_the_device [Need::Root, Need::Path(DEVICE), Need::Path(SECCOMP)];
     descriptor_works_for_whoever_has_it [Need::Root];
     user_mode_only_cuts_calls_short;
     user_mode_only_refuses_pages_to_the_kernel;
