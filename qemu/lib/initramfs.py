@@ -65,7 +65,7 @@ def program(name):
     """The path of one of our own static programs."""
     path = PROGRAMS / name
     if not path.exists():
-        die(f"{name} is not built: run `make selftests`")
+        die(f"{name} is not built: run `make programs`")
     return path
 
 

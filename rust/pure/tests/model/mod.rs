@@ -8,18 +8,23 @@
 //! loom should not see as an access.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use loom::sync::atomic::{fence, AtomicBool, AtomicUsize};
-use loom::sync::{Condvar, Mutex, RwLock};
+use loom::sync::{Mutex, RwLock};
 
 use uffd_pure::range::Range;
 use uffd_pure::wait::{Key, Scope};
 
 use super::common::Queue;
+use sched::WaitQueue;
+
+pub use sched::Task;
+
+mod sched;
 
 /// What to leave out or to do wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,140 +67,6 @@ pub enum Defect {
     LateReleased,
     /// The waker puts the task on its wake_q first and stores `woken` then.
     QueueBeforeWoken,
-}
-
-/// A thread as the scheduler sees it.
-#[derive(Clone)]
-pub struct Task(Rc<(Mutex<TaskState>, Condvar, OnWakeQ)>);
-
-/// Whether the task stands on some wake_q, anybody's.
-type OnWakeQ = AtomicBool;
-
-#[derive(Default)]
-struct TaskState {
-    blocked: bool,
-    signal: bool,
-}
-
-impl Task {
-    pub fn new() -> Self {
-        Self(Rc::new((
-            Mutex::default(),
-            Condvar::new(),
-            AtomicBool::new(false),
-        )))
-    }
-
-    /// Puts the task on a wake_q. Not if it is on one: then the wake-up is left to that one's
-    /// owner.
-    pub fn queue(&self) -> bool {
-        fence(SeqCst);
-        self.0
-             .2
-            .compare_exchange(false, true, Relaxed, Relaxed)
-            .is_ok()
-    }
-
-    /// Takes the task off the wake_q and wakes it.
-    pub fn wake_queued(&self) {
-        self.0 .2.store(false, Relaxed);
-        fence(SeqCst);
-        self.wake();
-    }
-
-    fn set_blocked(&self, blocked: bool) {
-        self.0 .0.lock().unwrap().blocked = blocked;
-    }
-
-    fn schedule(&self) {
-        let (state, resumed, _) = &*self.0;
-        let mut state = state.lock().unwrap();
-        while state.blocked && !state.signal {
-            state = resumed.wait(state).unwrap();
-        }
-        state.blocked = false;
-    }
-
-    /// Whether the task was blocked, which is what try_to_wake_up() returns.
-    pub fn wake(&self) -> bool {
-        let (state, resumed, _) = &*self.0;
-        let was_blocked = std::mem::take(&mut state.lock().unwrap().blocked);
-        if was_blocked {
-            resumed.notify_one();
-        }
-        was_blocked
-    }
-
-    pub fn signal(&self) {
-        let (state, resumed, _) = &*self.0;
-        state.lock().unwrap().signal = true;
-        resumed.notify_one();
-    }
-
-    fn signal_pending(&self) -> bool {
-        self.0 .0.lock().unwrap().signal
-    }
-
-    fn is(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-/// The fd's wait queue: exclusive entries for readers, plain ones for pollers.
-#[derive(Default)]
-struct WaitQueue {
-    entries: Mutex<Entries>,
-    /// Whether anyone waits, for a look without the lock.
-    active: AtomicBool,
-}
-
-#[derive(Default)]
-struct Entries {
-    readers: VecDeque<Task>,
-    pollers: Vec<Task>,
-}
-
-impl WaitQueue {
-    fn prepare_exclusive(&self, task: &Task) {
-        self.change(|entries| entries.readers.push_back(task.clone()));
-        task.set_blocked(true);
-    }
-
-    fn prepare_poller(&self, task: &Task) {
-        self.change(|entries| entries.pollers.push(task.clone()));
-        task.set_blocked(true);
-    }
-
-    fn finish(&self, task: &Task) {
-        task.set_blocked(false);
-        self.change(|entries| {
-            entries.readers.retain(|other| !other.is(task));
-            entries.pollers.retain(|other| !other.is(task));
-        });
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Entries) -> T) -> T {
-        let mut entries = self.entries.lock().unwrap();
-        let result = change(&mut entries);
-        let active = !entries.readers.is_empty() || !entries.pollers.is_empty();
-        self.active.store(active, Relaxed);
-        result
-    }
-
-    /// Wakes all pollers and the first reader that is asleep, which leaves the queue by that.
-    fn wake_up(&self) {
-        if !self.active.load(Relaxed) {
-            return;
-        }
-        self.change(|entries| {
-            for task in &entries.pollers {
-                task.wake();
-            }
-            if let Some(first) = entries.readers.iter().position(Task::wake) {
-                entries.readers.remove(first);
-            }
-        });
-    }
 }
 
 /// What a sleeper has on its stack. The memory stays, so that a late touch can be told.
