@@ -58,6 +58,11 @@ test: kernel programs ## the guest suite on FLAVOUR, for example ARGS="--filter 
 shell: kernel programs ## a shell in a guest of FLAVOUR
 	@qemu/run --flavour $(FLAVOUR) --shell $(ARGS)
 
+.PHONY: cost
+cost: programs ## guest instructions per operation, C beside Rust
+	@qemu/kernel build c rust
+	@qemu/cost $(ARGS)
+
 .PHONY: clippy
 clippy: kernel ## lint the crate with the kernel's flags
 	@qemu/kernel clippy $(FLAVOUR)
