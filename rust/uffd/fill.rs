@@ -44,7 +44,8 @@ use crate::{
         },
         pgtable::{
             self,
-            Pmd, //
+            Pmd,
+            PteGuard, //
         },
         task, //
     },
@@ -150,14 +151,21 @@ impl<'mm> Destination<'mm> {
     /// An entry that was filled meanwhile wins. A folio that is not mapped is freed after the page
     /// table was unlocked.
     fn map(&self, pmd: Pmd<'_>, folio: UptodateFolio) -> Result {
-        let pte = pmd.lock().ok_or(EAGAIN)?;
-        if pte.is_beyond_file() {
-            return Err(EFAULT);
-        }
-        let pte = pte.empty_or_marker().ok_or(EEXIST)?;
+        let pte = lock_entry(pmd)?.empty_or_marker().ok_or(EEXIST)?;
         pte.install_anon(folio, self.mode.write_protect);
         Ok(())
     }
+}
+
+/// Locks the entry below `pmd`.
+///
+/// `EAGAIN`: its table is gone. `EFAULT`: the mapped file ends before the page.
+fn lock_entry(pmd: Pmd<'_>) -> Result<PteGuard<'_>> {
+    let pte = pmd.lock().ok_or(EAGAIN)?;
+    if pte.is_beyond_file() {
+        return Err(EFAULT);
+    }
+    Ok(pte)
 }
 
 /// `UFFDIO_COPY`: pages of the current process, from this address on.
@@ -222,11 +230,8 @@ impl Page for ZeroPage {
             dst.map(pmd, NewFolio::alloc(&vma, address)?.zero(address))?;
             return Ok(vma);
         }
-        let pte = pmd.lock().ok_or(EAGAIN)?;
-        if pte.is_beyond_file() {
-            return Err(EFAULT);
-        }
-        pte.empty().ok_or(EEXIST)?.install_zero_page();
+        let pte = lock_entry(pmd)?.empty().ok_or(EEXIST)?;
+        pte.install_zero_page();
         Ok(vma)
     }
 }
