@@ -16,6 +16,11 @@
 #include <linux/uaccess.h>
 #include <linux/userfaultfd_k.h>
 
+/* One file per area, so that each stays short. */
+#include "hugetlb.c"
+#include "protect.c"
+#include "moving.c"
+
 __rust_helper void rust_helper_uffd_spin_lock(spinlock_t *lock)
 {
 	spin_lock(lock);

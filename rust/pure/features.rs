@@ -92,6 +92,48 @@ impl Offer {
         range_ioctls: Ioctls::WAKE.with(Ioctls::COPY).with(Ioctls::ZEROPAGE),
     };
 
+    /// What the kernel crate provides: all but what is taken away here.
+    pub const PROVIDED: Self = Self {
+        features: Features::ALL
+            .without(Features::EVENT_FORK)
+            .without(Features::EVENT_REMAP)
+            .without(Features::EVENT_REMOVE)
+            .without(Features::EVENT_UNMAP)
+            // fills
+            .without(Features::MISSING_HUGETLBFS)
+            .without(Features::MISSING_SHMEM)
+            .without(Features::MINOR_HUGETLBFS)
+            .without(Features::MINOR_SHMEM)
+            .without(Features::POISON)
+            // protection
+            .without(Features::PAGEFAULT_FLAG_WP)
+            .without(Features::WP_HUGETLBFS_SHMEM)
+            .without(Features::WP_UNPOPULATED)
+            .without(Features::WP_ASYNC)
+            .without(Features::RWP)
+            .without(Features::RWP_ASYNC)
+            // moving
+            .without(Features::MOVE),
+        modes: Modes::ALL
+            // fills
+            .without(Modes::MINOR)
+            // protection
+            .without(Modes::WP)
+            .without(Modes::RWP),
+        context_ioctls: Ioctls::CONTEXT
+            // protection
+            .without(Ioctls::SET_MODE),
+        range_ioctls: Ioctls::RANGE
+            // fills
+            .without(Ioctls::CONTINUE)
+            .without(Ioctls::POISON)
+            // protection
+            .without(Ioctls::WRITEPROTECT)
+            .without(Ioctls::RWPROTECT)
+            // moving
+            .without(Ioctls::MOVE),
+    };
+
     /// What is left of the offer on a kernel with this support.
     pub const fn on(self, support: Support) -> Self {
         Self {

@@ -50,7 +50,7 @@ use crate::{
 };
 
 /// What this implementation can do so far.
-pub(crate) const OFFER: Offer = Offer::ANONYMOUS_MISSING;
+pub(crate) const OFFER: Offer = Offer::PROVIDED;
 
 /// A userfaultfd context.
 ///
