@@ -6,6 +6,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/capability.h>
 #include <linux/eventpoll.h>
+#include <linux/hugetlb.h>
 #include <linux/leafops.h>
 #include <linux/memcontrol.h>
 #include <linux/mm_inline.h>
@@ -32,6 +33,7 @@ const __poll_t RUST_CONST_HELPER_EPOLLERR = EPOLLERR;
 
 /* Fills. */
 const rmap_t RUST_CONST_HELPER_RMAP_EXCLUSIVE = RMAP_EXCLUSIVE;
+const uffd_flags_t RUST_CONST_HELPER_UFFD_MFILL_WP = MFILL_ATOMIC_WP;
 
 /* Flags of VMAs; those that a configuration lacks are zero. */
 const vm_flags_t RUST_CONST_HELPER_UFFD_VM_MISSING = VM_UFFD_MISSING;

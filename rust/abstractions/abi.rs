@@ -46,6 +46,11 @@ pub(crate) const COPY: u32 = _IOWR::<bindings::uffdio_copy>(TYPE, bindings::_UFF
 /// `UFFDIO_ZEROPAGE`.
 pub(crate) const ZEROPAGE: u32 =
     _IOWR::<bindings::uffdio_zeropage>(TYPE, bindings::_UFFDIO_ZEROPAGE);
+/// `UFFDIO_CONTINUE`.
+pub(crate) const CONTINUE: u32 =
+    _IOWR::<bindings::uffdio_continue>(TYPE, bindings::_UFFDIO_CONTINUE);
+/// `UFFDIO_POISON`.
+pub(crate) const POISON: u32 = _IOWR::<bindings::uffdio_poison>(TYPE, bindings::_UFFDIO_POISON);
 
 const TYPE: u32 = bindings::UFFDIO;
 

@@ -197,6 +197,13 @@ impl<'mm> DstVma<'mm> {
         self.flags() & flags::SHARED != 0
     }
 
+    /// Whether it maps huge pages of hugetlbfs (`is_vm_hugetlb_page`).
+    #[cfg(CONFIG_HUGETLB_PAGE)]
+    pub(super) fn is_hugetlb(&self) -> bool {
+        // SAFETY: The VMA is locked.
+        unsafe { bindings::uffd_vma_is_hugetlb(self.as_ptr()) }
+    }
+
     /// Whether its memory has no file behind it (`vma_is_anonymous`).
     ///
     /// A private mapping of /dev/zero has a file, too, and still says yes.
@@ -253,13 +260,6 @@ impl<'mm> DstVma<'mm> {
             Some(ops) => Memory::File(ops.uffd_ops),
         }
     }
-
-    /// The same lock, on memory known to be private and anonymous. `None` unlocks: it is of another
-    /// kind.
-    pub(crate) fn into_anonymous(self) -> Option<AnonVma<'mm>> {
-        // INVARIANT: Checked here.
-        (self.is_anonymous() && !self.is_shared()).then(|| AnonVma(self))
-    }
 }
 
 impl Deref for DstVma<'_> {
@@ -276,23 +276,6 @@ fn can_map_pages(vma: &VmaRef) -> bool {
     // SAFETY: `vma` is a reference. Its `anon_vma` is read once, because another thread may be
     // giving it one under the mmap read lock.
     vma.flags() & flags::SHARED != 0 || unsafe { bindings::uffd_vma_has_anon_vma(vma.as_ptr()) }
-}
-
-/// A locked VMA of private anonymous memory.
-///
-/// # Invariants
-///
-/// The VMA has no operations (which rules out hugetlbfs, too), is not shared, and has an
-/// `anon_vma`.
-#[must_use = "dropping it unlocks the VMA"]
-pub(crate) struct AnonVma<'mm>(DstVma<'mm>);
-
-impl<'mm> Deref for AnonVma<'mm> {
-    type Target = DstVma<'mm>;
-
-    fn deref(&self) -> &DstVma<'mm> {
-        &self.0
-    }
 }
 
 /// What a VMA was when its lock was dropped (`mfill_retry_state`).

@@ -3,8 +3,9 @@
 //! Folios on their way into a page table.
 //!
 //! A fresh folio holds whatever its last user left there. Only filling it makes an
-//! [`UptodateFolio`] of a [`NewFolio`], and only that can be mapped, so stale memory cannot leak to
-//! user space.
+//! [`UptodateFolio`] of a [`NewFolio`], so stale memory cannot leak to user space. Private memory
+//! maps that as it is; a file has to take it first, see [`page_cache`](super::page_cache). What is
+//! not mapped is undone by its drop, whatever went wrong.
 
 use core::{
     mem::ManuallyDrop,
@@ -18,26 +19,93 @@ use kernel::{
     uaccess::UserPtr, //
 };
 
-/// A folio of one page.
+use super::memory::PageVma;
+
+/// A reference to a folio.
 ///
 /// # Invariants
 ///
-/// Owns one reference, and the folio has one page.
-struct Folio(NonNull<bindings::folio>);
+/// Owns one reference.
+pub(super) struct Folio(NonNull<bindings::folio>);
+
+impl Folio {
+    /// Takes over a reference.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns a reference to `folio`, and gives it away.
+    pub(super) unsafe fn from_raw(folio: NonNull<bindings::folio>) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self(folio)
+    }
+
+    /// The folio, still owned.
+    pub(super) fn as_ptr(&self) -> *mut bindings::folio {
+        self.0.as_ptr()
+    }
+
+    /// Passes the reference to the caller.
+    pub(super) fn into_raw(self) -> *mut bindings::folio {
+        ManuallyDrop::new(self).as_ptr()
+    }
+
+    /// Its first page.
+    pub(super) fn first_page(&self) -> *mut bindings::page {
+        // CAST: A folio begins with its first page.
+        self.as_ptr().cast()
+    }
+}
 
 impl Drop for Folio {
     fn drop(&mut self) {
         // SAFETY: By the type invariants there is a reference to give back.
-        unsafe { bindings::uffd_folio_put(self.0.as_ptr()) };
+        unsafe { bindings::uffd_folio_put(self.as_ptr()) };
     }
+}
+
+/// A folio that may be mapped. Dropping it undoes what made it so.
+///
+/// # Safety
+///
+/// The value owns a reference to `folio`, whose contents are what user space shall see, and `page`
+/// is one of its pages. `is_writable_in` is false if a write would reach memory that is not the
+/// VMA's to change. `enter_rmap` accounts for exactly one mapping of the page.
+pub(crate) unsafe trait MapFolio {
+    /// The folio.
+    fn folio(&self) -> *mut bindings::folio;
+
+    /// The page to map.
+    fn page(&self) -> *mut bindings::page;
+
+    /// Whether `vma`, if it allows writing at all, may write to this folio.
+    fn is_writable_in(&self, vma: &PageVma<'_>) -> bool;
+
+    /// Counts a mapping of the page at `address` in `vma`.
+    ///
+    /// # Safety
+    ///
+    /// `vma` and `address` are those that the folio was made or found for. An entry that maps the
+    /// page there is set under the lock of its table, which the caller holds.
+    unsafe fn enter_rmap(&self, vma: &PageVma<'_>, address: usize);
+
+    /// Passes the reference to the page table, whose lock is held.
+    fn into_mapped(self);
 }
 
 /// A folio that nobody else knows of, charged to the address space it is meant for, with undefined
 /// contents.
+///
+/// # Invariants
+///
+/// It has one page and one reference, and is not in the page cache.
 #[must_use]
 pub(crate) struct NewFolio(Folio);
 
 /// A folio that nobody else knows of, filled and marked so.
+///
+/// # Invariants
+///
+/// Those of [`NewFolio`].
 #[must_use = "dropping it frees what was filled"]
 pub(crate) struct UptodateFolio(Folio);
 
@@ -49,18 +117,30 @@ impl NewFolio {
     /// # Errors
     ///
     /// `ENOMEM`: no memory, or the memory cgroup is full.
-    pub(crate) fn alloc(vma: &VmaRef, address: usize) -> Result<Self> {
+    pub(super) fn alloc_anon(vma: &VmaRef, address: usize) -> Result<Self> {
         // SAFETY: The VMA is stable while `vma` is borrowed.
         let folio = unsafe { bindings::uffd_vma_alloc_folio(vma.as_ptr(), address) };
-        // INVARIANT: Allocated with one reference, as one page.
-        let folio = Folio(NonNull::new(folio).ok_or(ENOMEM)?);
+        let folio = NonNull::new(folio).ok_or(ENOMEM)?;
+        // SAFETY: Allocated with one reference, which is ours.
+        let folio = unsafe { Folio::from_raw(folio) };
         // SAFETY: The folio is new, hence not charged yet, and the VMA keeps its address space.
-        let failed =
-            unsafe { bindings::uffd_mem_cgroup_charge(folio.0.as_ptr(), vma.mm().as_raw()) };
+        let failed = unsafe { bindings::uffd_mem_cgroup_charge(folio.as_ptr(), vma.mm().as_raw()) };
         if failed != 0 {
             return Err(ENOMEM);
         }
+        // INVARIANT: Allocated as one page, a moment ago.
         Ok(Self(folio))
+    }
+
+    /// Takes over a folio that the memory of a VMA allocated.
+    ///
+    /// # Safety
+    ///
+    /// `folio` is as the type invariants say, and the caller gives its reference away.
+    pub(super) unsafe fn from_raw(folio: NonNull<bindings::folio>) -> Self {
+        // SAFETY: By the safety requirements.
+        // INVARIANT: Likewise.
+        Self(unsafe { Folio::from_raw(folio) })
     }
 
     /// Fills it with the page at `src`, in the current process, if that is resident; hands the
@@ -93,13 +173,13 @@ impl NewFolio {
     /// Fills it with zeros, for mapping at `address`.
     pub(crate) fn zero(self, address: usize) -> UptodateFolio {
         // SAFETY: The folio is ours alone; the address matters to caches that go by it.
-        unsafe { bindings::uffd_clear_user_folio(self.0 .0.as_ptr(), address) };
+        unsafe { bindings::uffd_clear_user_folio(self.0.as_ptr(), address) };
         self.uptodate()
     }
 
     /// Copies one page from `src`; false leaves undefined contents.
     fn copy(&self, src: UserPtr) -> bool {
-        let folio = self.0 .0.as_ptr();
+        let folio = self.0.as_ptr();
         // SAFETY: The folio is ours alone and one page long. The mapping is undone on this thread,
         // after any that the copy makes.
         let missed = unsafe {
@@ -120,20 +200,51 @@ impl NewFolio {
     /// entry that makes them reachable; its pair is the address dependency of whoever walks there.
     fn uptodate(self) -> UptodateFolio {
         // SAFETY: The folio is ours alone.
-        unsafe { bindings::uffd_folio_mark_uptodate(self.0 .0.as_ptr()) };
+        unsafe { bindings::uffd_folio_mark_uptodate(self.0.as_ptr()) };
         UptodateFolio(self.0)
     }
 }
 
 impl UptodateFolio {
-    /// Passes the reference to the caller.
-    pub(super) fn into_raw(self) -> *mut bindings::folio {
-        ManuallyDrop::new(self.0).0.as_ptr()
+    /// The folio, to make something else of it.
+    pub(super) fn into_folio(self) -> Folio {
+        self.0
+    }
+}
+
+// SAFETY: The folio was filled and has one page, which nobody else can see, so it is the VMA's to
+// write. It is entered as an anonymous one.
+unsafe impl MapFolio for UptodateFolio {
+    fn folio(&self) -> *mut bindings::folio {
+        self.0.as_ptr()
     }
 
-    /// The folio, still owned.
-    pub(super) fn as_ptr(&self) -> *mut bindings::folio {
-        self.0 .0.as_ptr()
+    fn page(&self) -> *mut bindings::page {
+        self.0.first_page()
+    }
+
+    fn is_writable_in(&self, _vma: &PageVma<'_>) -> bool {
+        true
+    }
+
+    unsafe fn enter_rmap(&self, vma: &PageVma<'_>, address: usize) {
+        let folio = self.0.as_ptr();
+        // SAFETY: The folio is new, uptodate and nobody else's. By the safety requirements the VMA
+        // covers the address and takes such folios as they are, so it is private and has an
+        // `anon_vma`.
+        unsafe {
+            bindings::folio_add_new_anon_rmap(
+                folio,
+                vma.as_ptr(),
+                address,
+                bindings::RMAP_EXCLUSIVE,
+            );
+            bindings::folio_add_lru_vma(folio, vma.as_ptr());
+        }
+    }
+
+    fn into_mapped(self) {
+        let _page_tables = self.0.into_raw();
     }
 }
 

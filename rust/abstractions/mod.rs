@@ -11,8 +11,12 @@ pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod fill_lock;
 pub(crate) mod folio;
+#[cfg(CONFIG_HUGETLB_PAGE)]
+pub(crate) mod hugetlb;
+pub(crate) mod memory;
 pub(crate) mod mm;
 pub(crate) mod mmap;
+mod page_cache;
 pub(crate) mod pgtable;
 pub(crate) mod slab;
 pub(crate) mod sleepers;

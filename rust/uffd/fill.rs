@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `UFFDIO_COPY` and `UFFDIO_ZEROPAGE`: pages put where a fault waits for them.
+//! `UFFDIO_COPY`, `ZEROPAGE`, `CONTINUE` and `POISON`: something put where a fault waits for it.
 //!
-//! One loop goes over the destination, page by page, and a [`Page`] says what to put there. The VMA
-//! stays locked from page to page, and the lock travels as a value: a step takes it and gives it
-//! back, or fails and has dropped it. What a step learns about page tables borrows from the lock,
-//! so it cannot be used after a moment without.
+//! One loop goes over the destination, page by page. What a page gets is a [`Content`], how it gets
+//! it is the business of the [`Memory`] there: private or shared pages ([`pages`]), or huge ones
+//! ([`huge`]). Which it is, is found out once.
+//!
+//! The VMA stays locked from page to page, and the lock travels as a value: a step takes it and
+//! gives it back, or fails and has dropped it. What a step learns about page tables borrows from the
+//! lock, so it cannot be used after a moment without.
 //!
 //! # Why the copy must not fault under the lock
 //!
@@ -24,29 +27,24 @@
 //! under the lock. If that fails, the lock is dropped, the copy is done with faults on, the lock is
 //! taken anew, and everything known about the destination is found out again.
 
+#[cfg(CONFIG_HUGETLB_PAGE)]
+mod huge;
+mod pages;
+
 use kernel::{
     mm::MmWithUser,
-    page::PAGE_SIZE,
     prelude::*,
-    uaccess::UserPtr,
-    warn_on, //
+    sync::barrier::{
+        smp_mb,
+        Write, //
+    },
+    uaccess::UserPtr, //
 };
 
 use crate::{
     abstractions::{
-        fill_lock::{
-            AnonVma,
-            DstVma, //
-        },
-        folio::{
-            NewFolio,
-            UptodateFolio, //
-        },
-        pgtable::{
-            self,
-            Pmd,
-            PteGuard, //
-        },
+        fill_lock::DstVma,
+        memory::Kind,
         task, //
     },
     pure::{
@@ -62,11 +60,16 @@ use crate::{
 };
 
 /// What a range is filled with.
-pub(super) enum Source {
+#[derive(Clone, Copy)]
+pub(super) enum Content {
     /// As many bytes of the current process's memory, from this address on.
-    User(usize),
+    Copied(UserPtr),
     /// Zeros.
     Zero,
+    /// The pages that the mapped file has there already.
+    Cached,
+    /// Nothing: every access shall fail as on broken memory.
+    Poison,
 }
 
 /// Fills `range` of `mm`, the address space of the context (`mfill_atomic`).
@@ -75,20 +78,28 @@ pub(super) enum Source {
 /// sleep; the caller holds no lock. Stops at the first error and reports how far it came:
 ///
 /// - `ENOENT`: no registered VMA spans the whole range, now or after the lock was retaken;
-/// - `ENOMEM`: no memory for a page, a page table or the VMA's `anon_vma`;
+/// - `ENOMEM`: no memory for a page, a page table or the VMA's `anon_vma`, or no room in the file;
 /// - `EINVAL`: write protection is wanted where it is not registered, or the memory is of a kind
-///   that cannot be filled;
-/// - `EEXIST`: something is mapped already;
-/// - `EFAULT`: the source cannot be read, or a mapped file ends before the page;
+///   that cannot be filled with this;
+/// - `EEXIST`: something is mapped already, or the file has the page that was to be added;
+/// - `EFAULT`: the source cannot be read, a mapped file ends before the page, or it does not have
+///   the page that was to be mapped;
+/// - `EIO`: the page of the file is on broken memory;
 /// - `EAGAIN`: the VMA changed while its lock was dropped, its page table was taken away, or too
 ///   many others read it;
 /// - `EINTR`: the caller was killed.
-pub(super) fn fill(mm: &MmWithUser, source: Source, range: Range, mode: FillMode) -> Report {
-    let dst = Destination { mm, range, mode };
-    match source {
-        Source::User(start) => dst.fill(&CopiedPage(UserPtr::from_addr(start))),
-        Source::Zero => dst.fill(&ZeroPage),
+// Inlined, the content is a constant, and each ioctl has loops of its own.
+#[inline(always)]
+pub(super) fn fill(mm: &MmWithUser, content: Content, range: Range, mode: FillMode) -> Report {
+    if matches!(content, Content::Cached) {
+        // "C" in Documentation/memory-ordering.md: what the caller wrote to the file is seen by
+        // whoever reaches it through the entries that are set below.
+        smp_mb(Write);
     }
+    let dst = Destination { mm, range, mode };
+    let mut progress = Fill::new(range);
+    let stop = dst.fill(content, &mut progress).err();
+    progress.finish(stop.and_then(|error| Errno::from_negative(error.to_errno())))
 }
 
 /// Where a fill goes.
@@ -98,33 +109,52 @@ struct Destination<'mm> {
     mode: FillMode,
 }
 
-/// What a fill puts into each page.
-trait Page {
-    /// Fills the page `done` bytes into the destination, whose VMA is locked, and returns the lock,
-    /// which may be another one on the same range (`mfill_atomic_pte`).
-    fn fill<'mm>(
-        &self,
-        dst: &Destination<'mm>,
-        vma: AnonVma<'mm>,
-        address: usize,
-        done: usize,
-    ) -> Result<AnonVma<'mm>>;
+/// A kind of memory. A value is a VMA of that kind, locked for a fill.
+trait Memory<'mm>: Sized {
+    /// Bytes that one step fills.
+    fn page_size(&self) -> usize;
+
+    /// Whether this memory can be filled with `content` at all.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`.
+    fn admit(&self, dst: &Destination<'mm>, content: Content) -> Result;
+
+    /// Fills the page at `address`, and returns the lock, which may be another one on the same range
+    /// (`mfill_atomic_pte`). A source is that of this page.
+    fn fill(self, dst: &Destination<'mm>, address: usize, content: Content) -> Result<Self>;
 }
 
 impl<'mm> Destination<'mm> {
-    /// Fills page after page.
-    fn fill(&self, page: &impl Page) -> Report {
-        let mut progress = Fill::new(self.range);
-        let stop = self.fill_pages(page, &mut progress).err();
-        progress.finish(stop.and_then(|error| Errno::from_negative(error.to_errno())))
+    /// Fills what it comes to, by the kind of memory.
+    #[inline(always)]
+    fn fill(&self, content: Content, progress: &mut Fill) -> Result {
+        match self.classify(self.lock()?)? {
+            Kind::Private(vma) => self.fill_pages(vma, content, progress),
+            Kind::Shared(vma) => self.fill_pages(vma, content, progress),
+            #[cfg(CONFIG_HUGETLB_PAGE)]
+            Kind::Hugetlb(vma) => self.fill_pages(vma, content, progress),
+        }
     }
 
-    fn fill_pages(&self, page: &impl Page, progress: &mut Fill) -> Result {
-        let mut vma = self.lock()?;
+    /// Fills page after page.
+    #[inline(always)]
+    fn fill_pages(
+        &self,
+        mut memory: impl Memory<'mm>,
+        content: Content,
+        progress: &mut Fill,
+    ) -> Result {
+        memory.admit(self, content)?;
         while let Some(rest) = progress.rest() {
-            vma = page.fill(self, vma, rest.start(), progress.done())?;
+            let content = match content {
+                Content::Copied(start) => Content::Copied(start.wrapping_byte_add(progress.done())),
+                other => other,
+            };
+            memory = memory.fill(self, rest.start(), content)?;
             task::cond_resched();
-            progress.advance(PAGE_SIZE);
+            progress.advance(memory.page_size());
             if task::fatal_signal_pending() {
                 return Err(EINTR);
             }
@@ -132,106 +162,26 @@ impl<'mm> Destination<'mm> {
         Ok(())
     }
 
-    /// Locks the VMA and checks it (`mfill_get_vma`). The whole range counts, also when a part is
-    /// filled already.
-    fn lock(&self) -> Result<AnonVma<'mm>> {
-        let vma = DstVma::lock(self.mm, &self.range)?;
+    /// Locks the VMA. The whole range counts, also when a part is filled already.
+    ///
+    /// This is the place to notice that mappings are changing and user space is yet to be told,
+    /// `EAGAIN`: with the lock held, because until then a change may begin. Without events there is
+    /// nothing to be told.
+    fn lock(&self) -> Result<DstVma<'mm>> {
+        DstVma::lock(self.mm, &self.range)
+    }
+
+    /// Checks `vma` and finds out its kind (`mfill_get_vma`, after the lock).
+    fn classify(&self, vma: DstVma<'mm>) -> Result<Kind<'mm>> {
+        self.check_protection(&vma)?;
+        Kind::of(vma).ok_or(EINVAL)
+    }
+
+    /// Checks that what is to be write-protected is registered for that. `EINVAL`.
+    fn check_protection(&self, vma: &DstVma<'mm>) -> Result {
         if self.mode.write_protect && !vma.view().modes().intersects(Modes::WP) {
             return Err(EINVAL);
         }
-        if vma.is_anonymous() && vma.is_shared() {
-            // Shared memory without a file is a shmem file that nobody sees.
-            kernel::do_once_lite! { warn_on!(true); }
-        }
-        vma.into_anonymous().ok_or(EINVAL)
-    }
-
-    /// Maps `folio` at the address of `pmd` (`mfill_atomic_install_pte`).
-    ///
-    /// An entry that was filled meanwhile wins. A folio that is not mapped is freed after the page
-    /// table was unlocked.
-    fn map(&self, pmd: Pmd<'_>, folio: UptodateFolio) -> Result {
-        let pte = lock_entry(pmd)?.empty_or_marker().ok_or(EEXIST)?;
-        pte.install_anon(folio, self.mode.write_protect);
         Ok(())
-    }
-}
-
-/// Locks the entry below `pmd`.
-///
-/// `EAGAIN`: its table is gone. `EFAULT`: the mapped file ends before the page.
-fn lock_entry(pmd: Pmd<'_>) -> Result<PteGuard<'_>> {
-    let pte = pmd.lock().ok_or(EAGAIN)?;
-    if pte.is_beyond_file() {
-        return Err(EFAULT);
-    }
-    Ok(pte)
-}
-
-/// `UFFDIO_COPY`: pages of the current process, from this address on.
-struct CopiedPage(UserPtr);
-
-impl CopiedPage {
-    /// Fills `folio` with the page at `src` while the destination is not locked, then maps it
-    /// (`mfill_copy_folio_retry`).
-    ///
-    /// In between, other threads may unmap, replace or reregister the VMA, or fill the page. The
-    /// first is `ENOENT`, the next two are `EAGAIN`, the last one is found at the entry.
-    fn fill_unlocked<'mm>(
-        dst: &Destination<'mm>,
-        vma: AnonVma<'mm>,
-        address: usize,
-        folio: NewFolio,
-        src: UserPtr,
-    ) -> Result<AnonVma<'mm>> {
-        let before = vma.snapshot();
-        drop(vma);
-        let folio = folio.copy_from_user(src)?;
-        let vma = dst.lock()?;
-        if before.differs(&vma) {
-            return Err(EAGAIN);
-        }
-        dst.map(Pmd::establish(&vma, address)?, folio)?;
-        Ok(vma)
-    }
-}
-
-impl Page for CopiedPage {
-    fn fill<'mm>(
-        &self,
-        dst: &Destination<'mm>,
-        vma: AnonVma<'mm>,
-        address: usize,
-        done: usize,
-    ) -> Result<AnonVma<'mm>> {
-        let src = self.0.wrapping_byte_add(done);
-        let pmd = Pmd::establish(&vma, address)?;
-        match NewFolio::alloc(&vma, address)?.copy_from_user_nofault(src) {
-            Ok(folio) => dst.map(pmd, folio)?,
-            Err(folio) => return Self::fill_unlocked(dst, vma, address, folio, src),
-        }
-        Ok(vma)
-    }
-}
-
-/// `UFFDIO_ZEROPAGE`: the shared page of zeros, or a private one where that is forbidden.
-struct ZeroPage;
-
-impl Page for ZeroPage {
-    fn fill<'mm>(
-        &self,
-        dst: &Destination<'mm>,
-        vma: AnonVma<'mm>,
-        address: usize,
-        _done: usize,
-    ) -> Result<AnonVma<'mm>> {
-        let pmd = Pmd::establish(&vma, address)?;
-        if pgtable::forbids_zero_page(vma.mm()) {
-            dst.map(pmd, NewFolio::alloc(&vma, address)?.zero(address))?;
-            return Ok(vma);
-        }
-        let pte = lock_entry(pmd)?.empty().ok_or(EEXIST)?;
-        pte.install_zero_page();
-        Ok(vma)
     }
 }

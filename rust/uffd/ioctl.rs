@@ -8,6 +8,7 @@
 use core::mem::size_of;
 
 use kernel::{
+    mm::MmWithUser,
     prelude::*,
     uaccess::{
         UserPtr,
@@ -22,8 +23,8 @@ use super::{
     },
     errno,
     fill::{
-        self,
-        Source, //
+        fill,
+        Content, //
     },
     register, //
 };
@@ -38,6 +39,7 @@ use crate::{
         features::negotiate,
         fill::{
             FillKind,
+            FillMode,
             Report, //
         },
         range::Range,
@@ -83,7 +85,9 @@ pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Resu
         abi::UNREGISTER => unregister(context, &user),
         abi::WAKE => wake(context, &user),
         abi::COPY => copy(context, &user),
-        abi::ZEROPAGE => zeropage(context, &user),
+        abi::ZEROPAGE => fill_range(context, &user, FillKind::Zeropage, Content::Zero),
+        abi::CONTINUE => fill_range(context, &user, FillKind::Continue, Content::Cached),
+        abi::POISON => fill_range(context, &user, FillKind::Poison, Content::Poison),
         _ => Err(EINVAL),
     }
 }
@@ -143,31 +147,22 @@ fn copy(context: &Context, user: &User) -> Result {
     let limits = context.limits();
     let source = Range::unaligned(src, len, &limits).map_err(errno)?;
     let range = Range::aligned(dst, len, &limits).map_err(errno)?;
-    fill(
-        context,
-        user,
-        ANSWER,
-        FillKind::Copy,
-        mode,
-        range,
-        Source::User(source.start()),
-    )
+    let content = Content::Copied(UserPtr::from_addr(source.start()));
+    conclude_fill(context, user, ANSWER, FillKind::Copy, mode, |mm, mode| {
+        fill(mm, content, range, mode)
+    })
 }
 
-/// Replaces `userfaultfd_zeropage`.
-fn zeropage(context: &Context, user: &User) -> Result {
+/// Replaces `userfaultfd_zeropage`, `userfaultfd_continue`, `userfaultfd_poison`, whose structs are
+/// alike.
+#[inline(always)]
+fn fill_range(context: &Context, user: &User, kind: FillKind, content: Content) -> Result {
     const ANSWER: usize = 3;
     let [start, len, mode] = user.read::<ANSWER>()?;
     let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
-    fill(
-        context,
-        user,
-        ANSWER,
-        FillKind::Zeropage,
-        mode,
-        range,
-        Source::Zero,
-    )
+    conclude_fill(context, user, ANSWER, kind, mode, |mm, mode| {
+        fill(mm, content, range, mode)
+    })
 }
 
 /// What all fills share: the mode, the address space, the answer in word `answer`, the wake-up.
@@ -176,19 +171,18 @@ fn zeropage(context: &Context, user: &User) -> Result {
 ///
 /// `EINVAL` for the mode; `ESRCH` when the process is gone, which leaves the answer alone; those of
 /// [`Report::conclude`].
-fn fill(
+fn conclude_fill(
     context: &Context,
     user: &User,
     answer: usize,
     kind: FillKind,
     mode: u64,
-    range: Range,
-    source: Source,
+    fill: impl FnOnce(&MmWithUser, FillMode) -> Report,
 ) -> Result {
     let mode = kind.parse_mode(mode).map_err(errno)?;
-    let report: Report = {
+    let report = {
         let mm = context.mm().mmget_not_zero().ok_or(ESRCH)?;
-        fill::fill(&mm, source, range, mode)
+        fill(&mm, mode)
     };
     let stored = user.write(answer, &[report.field as u64]).is_ok();
     let (woken, result) = report.conclude(stored, mode.wake);

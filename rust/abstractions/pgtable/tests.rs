@@ -71,6 +71,14 @@ mod cases {
     }
 
     #[test]
+    fn poison_is_neither_vacant_nor_missing() {
+        // SAFETY: Makes a value.
+        let pte = Pte(unsafe { bindings::uffd_poison_marker() });
+        assert!(!pte.is_none() && !pte.is_uffd_marker());
+        assert!(matches!(pte.entry(), Entry::NotPresent));
+    }
+
+    #[test]
     #[cfg(CONFIG_X86_64)]
     fn what_is_swapped_out_is_not_present() {
         // The type of the swap area stands in the highest bits.

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Fills of huge pages (`mfill_atomic_hugetlb`).
+
+use kernel::{
+    prelude::*,
+    uaccess::UserPtr, //
+};
+
+use super::{
+    Content,
+    Destination,
+    Memory, //
+};
+use crate::abstractions::hugetlb::{
+    Copied,
+    EmptyFolio,
+    HugetlbVma, //
+};
+
+impl<'mm> Memory<'mm> for HugetlbVma<'mm> {
+    fn page_size(&self) -> usize {
+        HugetlbVma::page_size(self)
+    }
+
+    fn admit(&self, dst: &Destination<'mm>, content: Content) -> Result {
+        let mask = HugetlbVma::page_size(self) - 1;
+        let range = dst.range;
+        // Not every size of huge pages has a page of zeros.
+        if matches!(content, Content::Zero) || (range.start() | range.end()) & mask != 0 {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn fill(self, dst: &Destination<'mm>, address: usize, content: Content) -> Result<Self> {
+        let write_protect = dst.mode.write_protect;
+        match content {
+            Content::Copied(src) => match self.copy(address, src, write_protect)? {
+                Copied::Mapped => {}
+                Copied::Unread(folio) => return fill_unlocked(self, dst, address, folio, src),
+            },
+            Content::Zero => return Err(EINVAL),
+            Content::Cached => self.map_cached(address, write_protect)?,
+            Content::Poison => self.poison(address)?,
+        }
+        Ok(self)
+    }
+}
+
+/// Fills `folio` with the page at `src` while the destination is not locked, then the destination.
+///
+/// In between, other threads may do what they like with the VMA. What is there afterwards is filled,
+/// if it has pages of the same size.
+fn fill_unlocked<'mm>(
+    memory: HugetlbVma<'mm>,
+    dst: &Destination<'mm>,
+    address: usize,
+    folio: EmptyFolio,
+    src: UserPtr,
+) -> Result<HugetlbVma<'mm>> {
+    drop(memory);
+    let staged = folio.copy_from_user(src)?;
+    let memory = HugetlbVma::try_from(dst.lock()?).map_err(|_| ENOENT)?;
+    dst.check_protection(&memory)?;
+    memory.copy_staged(address, staged, dst.mode.write_protect)?;
+    Ok(memory)
+}

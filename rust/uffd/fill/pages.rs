@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Fills of ordinary pages, whoever shares them.
+
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    uaccess::UserPtr, //
+};
+
+use super::{
+    Content,
+    Destination,
+    Memory, //
+};
+use crate::abstractions::{
+    folio::NewFolio,
+    memory::{
+        Kind,
+        Pages, //
+    },
+    pgtable::entry::Pmd, //
+};
+
+impl<'mm, V> Memory<'mm> for V
+where
+    V: Pages + TryFrom<Kind<'mm>>,
+{
+    #[inline(always)]
+    fn page_size(&self) -> usize {
+        PAGE_SIZE
+    }
+
+    #[inline(always)]
+    fn admit(&self, _dst: &Destination<'mm>, content: Content) -> Result {
+        if matches!(content, Content::Cached) && !self.vma().has_page_cache() {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn fill(self, dst: &Destination<'mm>, address: usize, content: Content) -> Result<Self> {
+        let write_protect = dst.mode.write_protect;
+        let pmd = Pmd::establish(&self, address)?;
+        match content {
+            Content::Copied(src) => {
+                match self.alloc(address)?.copy_from_user_nofault(src) {
+                    Ok(folio) => pmd.adopt(folio)?.map(write_protect)?,
+                    Err(folio) => return fill_unlocked(self, dst, address, folio, src),
+                };
+            }
+            Content::Zero if self.maps_zero_page() => pmd.lock()?.empty()?.install_zero_page(),
+            Content::Zero => {
+                let folio = self.alloc(address)?.zero(address);
+                pmd.adopt(folio)?.map(write_protect)?;
+            }
+            Content::Cached => pmd.find()?.map(write_protect)?,
+            Content::Poison => pmd.lock()?.empty()?.install_poison(),
+        }
+        Ok(self)
+    }
+}
+
+/// Fills `folio` with the page at `src` while the destination is not locked, then maps it
+/// (`mfill_copy_folio_retry`).
+///
+/// In between, other threads may unmap, replace or reregister the VMA, or fill the page. The first
+/// is `ENOENT`, the next two are `EAGAIN`, the last one is found at the entry.
+fn fill_unlocked<'mm, V>(
+    memory: V,
+    dst: &Destination<'mm>,
+    address: usize,
+    folio: NewFolio,
+    src: UserPtr,
+) -> Result<V>
+where
+    V: Pages + TryFrom<Kind<'mm>>,
+{
+    let before = memory.vma().snapshot();
+    drop(memory);
+    let folio = folio.copy_from_user(src)?;
+    let memory = V::try_from(dst.classify(dst.lock()?)?).map_err(|_| EAGAIN)?;
+    if before.differs(memory.vma()) {
+        return Err(EAGAIN);
+    }
+    Pmd::establish(&memory, address)?
+        .adopt(folio)?
+        .map(dst.mode.write_protect)?;
+    Ok(memory)
+}
