@@ -101,10 +101,7 @@ impl Offer {
             .without(Features::EVENT_UNMAP)
             // fills
             .without(Features::MISSING_HUGETLBFS)
-            .without(Features::MISSING_SHMEM)
             .without(Features::MINOR_HUGETLBFS)
-            .without(Features::MINOR_SHMEM)
-            .without(Features::POISON)
             // protection
             .without(Features::PAGEFAULT_FLAG_WP)
             .without(Features::WP_HUGETLBFS_SHMEM)
@@ -115,8 +112,6 @@ impl Offer {
             // moving
             .without(Features::MOVE),
         modes: Modes::ALL
-            // fills
-            .without(Modes::MINOR)
             // protection
             .without(Modes::WP)
             .without(Modes::RWP),
@@ -124,9 +119,6 @@ impl Offer {
             // protection
             .without(Ioctls::SET_MODE),
         range_ioctls: Ioctls::RANGE
-            // fills
-            .without(Ioctls::CONTINUE)
-            .without(Ioctls::POISON)
             // protection
             .without(Ioctls::WRITEPROTECT)
             .without(Ioctls::RWPROTECT)
