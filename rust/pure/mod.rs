@@ -12,6 +12,7 @@
 //! | [`errno`] | the error a caller gets |
 //! | [`flags`] | who may create a userfaultfd, and with which flags |
 //! | [`features`] | what `UFFDIO_API` answers |
+//! | [`protect`] | what a change of protection may touch |
 //! | [`range`] | which address ranges are acceptable |
 //! | [`register`] | which VMAs may be registered and unregistered |
 //! | [`fault`] | whether a faulting thread sleeps |
@@ -36,6 +37,7 @@ pub mod features;
 pub mod fill;
 pub mod flags;
 pub mod message;
+pub mod protect;
 pub mod range;
 pub mod register;
 pub mod wait;
