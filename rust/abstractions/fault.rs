@@ -21,6 +21,9 @@ use kernel::{
     }, //
 };
 
+#[cfg(CONFIG_HUGETLB_PAGE)]
+mod hugetlb;
+
 use super::{
     pgtable,
     slab::{
@@ -72,6 +75,44 @@ pub(crate) struct LockedFault<'a, C> {
     vmf: NonNull<bindings::vm_fault>,
     _contexts: PhantomData<&'a C>,
     _lock: NotThreadSafe,
+}
+
+/// A fault whose page tables can be walked by a thread that is about to sleep.
+///
+/// # Invariants
+///
+/// `tables` is the lock that the fault's VMA has if it is of hugetlbfs.
+#[must_use = "locks are held: release them"]
+pub(crate) struct WalkableFault<'a, C> {
+    #[cfg(CONFIG_HUGETLB_PAGE)]
+    tables: Option<hugetlb::TablesLock>,
+    fault: LockedFault<'a, C>,
+}
+
+impl<C: SlabObject> WalkableFault<'_, C> {
+    /// What the page table says now. Does not sleep. Reads without the table's lock: an answer may
+    /// be old at once, which is all a thread needs that is already queued.
+    pub(crate) fn lookup(&self) -> Entry {
+        let address = self.fault.address();
+        #[cfg(CONFIG_HUGETLB_PAGE)]
+        if let Some(tables) = &self.tables {
+            // SAFETY: A fault's address lies in its VMA, whose lock this is.
+            return unsafe { tables.lookup(address) };
+        }
+        // SAFETY: The VMA is stable under the fault lock, and not of hugetlbfs.
+        unsafe {
+            let mm = (*self.fault.vmf().__bindgen_anon_1.vma).vm_mm;
+            pgtable::lookup(mm, address)
+        }
+    }
+
+    /// Drops the locks. Does not sleep.
+    pub(crate) fn release(self) -> ReleasedFault {
+        // The fault lock keeps the VMA, and the VMA has the other lock.
+        #[cfg(CONFIG_HUGETLB_PAGE)]
+        drop(self.tables);
+        self.fault.release()
+    }
 }
 
 /// The same fault after its lock was dropped: its VMA may be gone.
@@ -154,14 +195,17 @@ impl<'a, C: SlabObject> LockedFault<'a, C> {
         }
     }
 
-    /// What the page table says now. Reads without its lock: an answer may be old at once, which
-    /// is all a thread needs that is already queued.
-    pub(crate) fn lookup(&self) -> Entry {
-        // SAFETY: The VMA is stable under the fault lock. It is not hugetlbfs's, which cannot be
-        // registered.
-        unsafe {
-            let mm = (*self.vmf().__bindgen_anon_1.vma).vm_mm;
-            pgtable::lookup(mm, self.address())
+    /// The same fault, with its page tables kept in place so that a look at them cannot sleep any
+    /// more. That takes another lock on hugetlbfs, which may sleep.
+    pub(crate) fn keep_tables(self) -> WalkableFault<'a, C> {
+        WalkableFault {
+            // SAFETY: By the type invariants the VMA is there, and the fault lock is held until
+            // after `tables` is dropped in `WalkableFault::release`.
+            #[cfg(CONFIG_HUGETLB_PAGE)]
+            tables: unsafe {
+                hugetlb::TablesLock::take(NonNull::new_unchecked(self.vmf().__bindgen_anon_1.vma))
+            },
+            fault: self,
         }
     }
 

@@ -42,6 +42,8 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
         return fault.sigbus();
     };
     let message = message(&context, &fault, reason);
+    // Before the thread counts as about to sleep, because this may sleep itself.
+    let fault = fault.keep_tables();
     let (notified, released) = context
         .sleepers
         .sleep(message.address(), message, state, || {
