@@ -13,4 +13,14 @@ long uffd_rs_syscall(int flags);
 /* Glue: whether vm.unprivileged_userfaultfd is set. */
 bool uffd_glue_unprivileged(void);
 
+struct mm_struct;
+struct mmu_gather;
+
+/*
+ * Glue: runs body(gather, data) with a TLB gather for mm, and flushes what it
+ * collected before it returns.
+ */
+void uffd_glue_gather(struct mm_struct *mm,
+		      void (*body)(struct mmu_gather *gather, void *data), void *data);
+
 #endif /* UFFD_RUST_GLUE_H */

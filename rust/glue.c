@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What Rust cannot express: the syscall entry, whose symbol, tracing data and
- * register layout come from one macro per architecture, and the sysctl table.
+ * register layout come from one macro per architecture, the sysctl table, and
+ * a TLB gather, whose layout bindgen cannot see.
  */
 #include <linux/init.h>
 #include <linux/syscalls.h>
 #include <linux/sysctl.h>
+
+#include <asm/tlb.h>
 
 #include "../include/glue.h"
 
@@ -19,6 +22,16 @@ static int unprivileged_userfaultfd __read_mostly;
 bool uffd_glue_unprivileged(void)
 {
 	return READ_ONCE(unprivileged_userfaultfd);
+}
+
+void uffd_glue_gather(struct mm_struct *mm,
+		      void (*body)(struct mmu_gather *gather, void *data), void *data)
+{
+	struct mmu_gather gather;
+
+	tlb_gather_mmu(&gather, mm);
+	body(&gather, data);
+	tlb_finish_mmu(&gather);
 }
 
 #ifdef CONFIG_SYSCTL

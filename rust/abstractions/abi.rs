@@ -14,6 +14,7 @@ use kernel::{
     bindings,
     ioctl::{
         _IOR,
+        _IOW,
         _IOWR, //
     }, //
 };
@@ -51,6 +52,15 @@ pub(crate) const CONTINUE: u32 =
     _IOWR::<bindings::uffdio_continue>(TYPE, bindings::_UFFDIO_CONTINUE);
 /// `UFFDIO_POISON`.
 pub(crate) const POISON: u32 = _IOWR::<bindings::uffdio_poison>(TYPE, bindings::_UFFDIO_POISON);
+/// `UFFDIO_WRITEPROTECT`.
+pub(crate) const WRITEPROTECT: u32 =
+    _IOWR::<bindings::uffdio_writeprotect>(TYPE, bindings::_UFFDIO_WRITEPROTECT);
+/// `UFFDIO_RWPROTECT`.
+pub(crate) const RWPROTECT: u32 =
+    _IOWR::<bindings::uffdio_rwprotect>(TYPE, bindings::_UFFDIO_RWPROTECT);
+/// `UFFDIO_SET_MODE`.
+pub(crate) const SET_MODE: u32 =
+    _IOW::<bindings::uffdio_set_mode>(TYPE, bindings::_UFFDIO_SET_MODE);
 
 const TYPE: u32 = bindings::UFFDIO;
 

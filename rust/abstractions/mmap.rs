@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The mmap lock for writing, and the VMAs that it lets change.
+//! The mmap lock, and the VMAs that it lets change.
 //!
-//! [`MmapWriteGuard::vmas`] looks at the VMAs of a range; many views may be alive at a time.
+//! `vmas` of either guard looks at the VMAs of a range; many views may be alive at a time.
 //! [`MmapWriteGuard::walk`] changes them. A change may split a VMA or merge it with its
 //! neighbours, which frees VMAs, so a walk lends one VMA at a time and borrows the guard
 //! exclusively: no view outlives it.
@@ -19,8 +19,8 @@ use kernel::{
     bindings,
     error::from_err_ptr,
     mm::{
-        virt::VmaRef,
-        MmWithUser, //
+        MmWithUser,
+        MmapReadGuard, //
     },
     page::PAGE_SIZE,
     prelude::*,
@@ -31,14 +31,51 @@ use super::vma::{
     flags_of,
     raw_owner,
     ContextPtr,
+    MmapVma,
     VmaView,
     VmaWriteLocked, //
 };
 
 use crate::pure::{
     abi::Modes,
+    protect::{
+        Change,
+        Protection, //
+    },
     range::Range, //
 };
+
+/// The mmap lock of an address space, held for reading until the value is dropped.
+#[must_use = "the lock is dropped with the guard"]
+pub(crate) struct MmapReadLock<'a> {
+    mm: &'a MmWithUser,
+    _guard: MmapReadGuard<'a>,
+}
+
+impl<'a> MmapReadLock<'a> {
+    /// Takes the mmap lock of `mm` for reading (`mmap_read_lock`). May sleep.
+    pub(crate) fn lock(mm: &'a MmWithUser) -> Self {
+        Self {
+            mm,
+            _guard: mm.mmap_read_lock(),
+        }
+    }
+
+    /// The VMAs that reach into `range`, in address order.
+    pub(crate) fn vmas(&self, range: &Range) -> Vmas<'_> {
+        // INVARIANT: The guard is borrowed for as long as the iterator and its views.
+        Vmas {
+            cursor: Cursor::new(self.mm, range.start()),
+            end: range.end(),
+            _guard: PhantomData,
+        }
+    }
+
+    /// The address space.
+    pub(super) fn mm(&self) -> &MmWithUser {
+        self.mm
+    }
+}
 
 /// The mmap lock of an address space, held for writing until the value is dropped.
 ///
@@ -69,7 +106,7 @@ impl<'a> MmapWriteGuard<'a> {
     pub(crate) fn vmas(&self, range: &Range) -> Vmas<'_> {
         // INVARIANT: The guard is borrowed for as long as the iterator and its views.
         Vmas {
-            cursor: Cursor::new(self, range.start()),
+            cursor: Cursor::new(self.mm, range.start()),
             end: range.end(),
             _guard: PhantomData,
         }
@@ -95,7 +132,7 @@ impl<'a> MmapWriteGuard<'a> {
     /// A walk from `start` up to `end`, where `start < end`. Each is a border of pages, or lies
     /// beyond all VMAs.
     fn walk_between(&mut self, start: usize, end: usize) -> VmaWalk<'_> {
-        let mut cursor = Cursor::new(self, start);
+        let mut cursor = Cursor::new(self.mm, start);
         // SAFETY: The guard holds the lock.
         let below = unsafe { cursor.previous() };
         // INVARIANT: The guard is borrowed exclusively for as long as the walk. Nothing was found
@@ -130,10 +167,10 @@ struct Cursor {
 
 impl Cursor {
     /// A cursor that finds the VMA at `address` or the next one first.
-    fn new(guard: &MmapWriteGuard<'_>, address: usize) -> Self {
+    fn new(mm: &MmWithUser, address: usize) -> Self {
         let mut vmi = bindings::vma_iterator::default();
-        // SAFETY: The iterator is ours, and the guard keeps the address space there.
-        unsafe { bindings::uffd_vma_iter_init(&raw mut vmi, guard.mm.as_raw(), address) };
+        // SAFETY: The iterator is ours, and the address space is there.
+        unsafe { bindings::uffd_vma_iter_init(&raw mut vmi, mm.as_raw(), address) };
         // INVARIANT: Just initialised. It points at the tree, not into itself, so it may move.
         Self { vmi }
     }
@@ -163,22 +200,23 @@ impl Cursor {
 ///
 /// # Invariants
 ///
-/// A [`MmapWriteGuard`] of the address space of `cursor` is borrowed for `'g`. `end` is not zero.
+/// The guard that holds the mmap lock of the address space of `cursor` is borrowed for `'g`. `end`
+/// is not zero.
 pub(crate) struct Vmas<'g> {
     cursor: Cursor,
     end: usize,
-    _guard: PhantomData<&'g MmapWriteGuard<'g>>,
+    _guard: PhantomData<&'g ()>,
 }
 
 impl<'g> Iterator for Vmas<'g> {
-    type Item = VmaView<'g>;
+    type Item = MmapVma<'g>;
 
-    fn next(&mut self) -> Option<VmaView<'g>> {
+    fn next(&mut self) -> Option<MmapVma<'g>> {
         // SAFETY: By the type invariants a guard holds the lock.
         let vma = unsafe { self.cursor.find(self.end) }?;
         // SAFETY: The VMA was found in the tree. While the guard is borrowed shared, for `'g`, the
         // lock is held and nobody frees or changes the VMA.
-        Some(VmaView::new(unsafe { VmaRef::from_raw(vma.as_ptr()) }))
+        Some(unsafe { MmapVma::adopt(vma) })
     }
 }
 
@@ -279,23 +317,42 @@ impl VmaMut<'_, '_> {
     /// Takes the part of the VMA that lies in the walk out of its context
     /// (`userfaultfd_clear_vma`). May sleep.
     ///
-    /// Leaves page table entries alone, so none of them may carry protection any more. A whole VMA
-    /// needs no split and gives up a merge that finds no memory, so that cannot fail.
+    /// Page table entries of the part lose their protection first, because nothing would describe
+    /// it any more. A whole VMA needs no split and gives up a merge that finds no memory, so that
+    /// cannot fail.
     ///
     /// # Errors
     ///
-    /// As for [`register`](Self::register).
-    pub(crate) fn unregister(self) -> Result {
+    /// As for [`register`](Self::register); `EINVAL` if the walk ends inside a huge page, with
+    /// nothing changed.
+    pub(crate) fn unregister(mut self) -> Result {
         let view = self.view();
-        let whole = self.walk.start <= view.start() && view.end() <= self.walk.end;
+        let (start, end) = self.part();
+        let whole = (start, end) == (view.start(), view.end());
+        if let (Some(protection), Some(part)) =
+            (Protection::of(view.modes()), Range::new(start, end))
+        {
+            // A fill that protects its page, or a fault that keeps the bit, holds the VMA's lock.
+            // From here on no entry is given the bit. (C locks the VMA later.)
+            self.exclude_faults();
+            let resolve = Change::Resolve(protection);
+            self.vma.under_mmap().change_protection(&part, resolve)?;
+        }
         self.change(None, Modes::NONE, whole)
+    }
+
+    /// Ends of the part of the VMA that lies in the walk.
+    fn part(&self) -> (usize, usize) {
+        let view = self.view();
+        (
+            view.start().max(self.walk.start),
+            view.end().min(self.walk.end),
+        )
     }
 
     /// Splits and merges for the new owner and modes, then sets them.
     fn change(self, owner: Option<ContextPtr>, modes: Modes, give_up_on_oom: bool) -> Result {
-        let view = self.view();
-        let start = view.start().max(self.walk.start);
-        let end = view.end().min(self.walk.end);
+        let (start, end) = self.part();
         // SAFETY: By the invariants of `vma` it is valid and nobody changes it.
         let mut flags = unsafe { (*self.found.as_ptr()).__bindgen_anon_2.flags };
         // SAFETY: The copy of the flags is ours.
@@ -327,7 +384,10 @@ impl VmaMut<'_, '_> {
         self.walk.below = Some(changed);
         // SAFETY: C returns a VMA of the same tree, under the same lock. The one that was lent is
         // not used any more: it may be this one, or gone.
-        unsafe { VmaWriteLocked::adopt(changed) }.set_context(owner, modes);
+        let mut changed = unsafe { VmaWriteLocked::adopt(changed) };
+        changed.set_context(owner, modes);
+        #[cfg(CONFIG_HUGETLB_PAGE)]
+        changed.unshare_tables(modes);
         Ok(())
     }
 }

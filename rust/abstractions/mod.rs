@@ -18,6 +18,7 @@ pub(crate) mod mm;
 pub(crate) mod mmap;
 mod page_cache;
 pub(crate) mod pgtable;
+mod protect;
 pub(crate) mod slab;
 pub(crate) mod sleepers;
 pub(crate) mod task;

@@ -8,6 +8,7 @@
 
 use core::{
     marker::PhantomData,
+    ops::Deref,
     ptr::{
         self,
         NonNull, //
@@ -16,9 +17,13 @@ use core::{
 
 use kernel::{
     bindings,
-    mm::virt::{
-        vm_flags_t,
-        VmaRef, //
+    mm::{
+        virt::{
+            flags,
+            vm_flags_t,
+            VmaRef, //
+        },
+        MmWithUser, //
     },
 };
 
@@ -26,8 +31,11 @@ use super::slab::{
     SlabObject,
     SlabRef, //
 };
+#[cfg(CONFIG_HUGETLB_PAGE)]
+use crate::pure::register::forbids_shared_tables;
 use crate::pure::{
     abi::Modes,
+    features::Support,
     register::{
         Backing,
         Owner,
@@ -81,10 +89,21 @@ pub(super) fn raw_owner(owner: Option<ContextPtr>) -> bindings::vm_userfaultfd_c
     }
 }
 
-/// Whether page table markers can carry write protection (`uffd_supports_wp_marker`).
-pub(crate) fn supports_wp_marker() -> bool {
-    // SAFETY: Asks about configuration and processor; may be called anywhere.
-    unsafe { bindings::uffd_supports_wp_marker() }
+/// What this kernel can have, by its configuration and its processor.
+pub(crate) fn support() -> Support {
+    // SAFETY: Both ask about configuration and processor, and may be called anywhere.
+    let (pte_bit, wp_marker) = unsafe {
+        (
+            bindings::uffd_pgtable_supports_uffd(),
+            bindings::uffd_supports_wp_marker(),
+        )
+    };
+    Support {
+        minor: cfg!(CONFIG_HAVE_ARCH_USERFAULTFD_MINOR),
+        pte_bit,
+        wp_marker,
+        rwp: bindings::UFFD_VM_RWP != 0,
+    }
 }
 
 /// A VMA that nobody changes for `'a`: the mmap lock or the VMA's own lock is held, for reading at
@@ -144,6 +163,21 @@ impl<'a> VmaView<'a> {
         }
     }
 
+    /// Whether the operations of the VMA's file accept registration for `modes` (`can_userfault`
+    /// of its `vm_uffd_ops`). A file without them accepts nothing.
+    pub(crate) fn file_accepts(self, modes: Modes) -> bool {
+        // SAFETY: By the invariants of `VmaRef` the VMA is valid and a lock keeps its operations,
+        // which are static or belong to its file; so is what they point at.
+        unsafe {
+            (*self.0.as_ptr())
+                .vm_ops
+                .as_ref()
+                .and_then(|ops| ops.uffd_ops.as_ref())
+                .and_then(|ops| ops.can_userfault)
+                .is_some_and(|accepts| accepts(self.0.as_ptr(), flags_of(modes)))
+        }
+    }
+
     /// What the verdicts of registration want to know when `asker` asks.
     // No caller asks for all of it: inlined, the rest is not even computed.
     #[inline(always)]
@@ -169,6 +203,39 @@ impl<'a> VmaView<'a> {
     /// Whether any of `flags` is set.
     fn has(self, flags: vm_flags_t) -> bool {
         self.0.flags() & flags != 0
+    }
+
+    /// The address space.
+    pub(super) fn mm(self) -> &'a MmWithUser {
+        self.0.mm()
+    }
+
+    pub(super) fn as_ptr(self) -> *mut bindings::vm_area_struct {
+        self.0.as_ptr()
+    }
+}
+
+/// A VMA whose mmap lock is held for `'a`, for reading at least.
+#[derive(Clone, Copy)]
+pub(crate) struct MmapVma<'a>(VmaView<'a>);
+
+impl<'a> MmapVma<'a> {
+    /// Takes on a VMA whose mmap lock somebody else took. The lock stays with them.
+    ///
+    /// # Safety
+    ///
+    /// `vma` points at a valid VMA, and the mmap lock of its mm is held for `'a`.
+    pub(crate) unsafe fn adopt(vma: NonNull<bindings::vm_area_struct>) -> Self {
+        // SAFETY: By the safety requirements.
+        Self(VmaView::new(unsafe { VmaRef::from_raw(vma.as_ptr()) }))
+    }
+}
+
+impl<'a> Deref for MmapVma<'a> {
+    type Target = VmaView<'a>;
+
+    fn deref(&self) -> &VmaView<'a> {
+        &self.0
     }
 }
 
@@ -202,9 +269,14 @@ impl VmaWriteLocked<'_> {
 
     /// What can be read of the VMA.
     pub(crate) fn view(&self) -> VmaView<'_> {
+        *self.under_mmap()
+    }
+
+    /// What can be done with the mmap lock held for reading.
+    pub(super) fn under_mmap(&self) -> MmapVma<'_> {
         // SAFETY: By the type invariants the VMA is valid, and the mmap lock is held for writing,
         // which is stronger than for reading, for as long as `self` is borrowed.
-        VmaView::new(unsafe { VmaRef::from_raw(self.vma.as_ptr()) })
+        unsafe { MmapVma::adopt(self.vma) }
     }
 
     /// Who the VMA is registered with.
@@ -225,7 +297,8 @@ impl VmaWriteLocked<'_> {
     ///
     /// Splits and merges nothing, and leaves the page tables alone.
     pub(super) fn set_context(&mut self, owner: Option<ContextPtr>, modes: Modes) {
-        let kept = self.view().0.flags() & !bindings::UFFD_VM_MODES;
+        let before = self.view().0.flags();
+        let after = before & !bindings::UFFD_VM_MODES | flags_of(modes);
         let vma = self.vma.as_ptr();
         self.exclude_faults();
         // SAFETY: By the type invariants the VMA is valid, and with the mmap lock held for writing
@@ -233,7 +306,29 @@ impl VmaWriteLocked<'_> {
         // present ones in those of userfaultfd alone.
         unsafe {
             (*vma).vm_userfaultfd_ctx = raw_owner(owner);
-            bindings::uffd_vm_flags_reset(vma, kept | flags_of(modes));
+            bindings::uffd_vm_flags_reset(vma, after);
+            if after & flags::SHARED != 0 && (before ^ after) & bindings::UFFD_VM_WP != 0 {
+                // Under write protection new entries of a shared mapping start out read-only.
+                bindings::vma_set_page_prot(vma);
+            }
+        }
+    }
+
+    /// Gives the VMA page tables of its own, if it shares them with other processes and `modes`, its
+    /// modes, forbid that (`hugetlb_unshare_all_pmds`). May sleep.
+    ///
+    /// Entries with userfaultfd's bit say something about this address space only.
+    #[cfg(CONFIG_HUGETLB_PAGE)]
+    pub(super) fn unshare_tables(&mut self, modes: Modes) {
+        if !forbids_shared_tables(modes) {
+            return;
+        }
+        // SAFETY: By the type invariants the VMA is valid and the mmap lock is held for writing.
+        // Faults were excluded when the modes were set.
+        unsafe {
+            if bindings::uffd_vma_is_hugetlb(self.vma.as_ptr()) {
+                bindings::hugetlb_unshare_all_pmds(self.vma.as_ptr());
+            }
         }
     }
 

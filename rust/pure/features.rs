@@ -102,26 +102,11 @@ impl Offer {
             // fills
             .without(Features::MISSING_HUGETLBFS)
             .without(Features::MINOR_HUGETLBFS)
-            // protection
-            .without(Features::PAGEFAULT_FLAG_WP)
-            .without(Features::WP_HUGETLBFS_SHMEM)
-            .without(Features::WP_UNPOPULATED)
-            .without(Features::WP_ASYNC)
-            .without(Features::RWP)
-            .without(Features::RWP_ASYNC)
             // moving
             .without(Features::MOVE),
-        modes: Modes::ALL
-            // protection
-            .without(Modes::WP)
-            .without(Modes::RWP),
-        context_ioctls: Ioctls::CONTEXT
-            // protection
-            .without(Ioctls::SET_MODE),
+        modes: Modes::ALL,
+        context_ioctls: Ioctls::CONTEXT,
         range_ioctls: Ioctls::RANGE
-            // protection
-            .without(Ioctls::WRITEPROTECT)
-            .without(Ioctls::RWPROTECT)
             // moving
             .without(Ioctls::MOVE),
     };
@@ -180,6 +165,54 @@ impl ContextFeatures {
     }
 }
 
+/// An `UFFDIO_SET_MODE` call that may go ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Toggle {
+    enable: Features,
+    disable: Features,
+}
+
+impl Toggle {
+    /// What can be switched after `UFFDIO_API` (`UFFD_FEATURE_TOGGLEABLE`).
+    const TOGGLEABLE: Features = Features::RWP_ASYNC;
+
+    /// Decides an `UFFDIO_SET_MODE` call on `context` (the checks in `userfaultfd_set_mode`).
+    ///
+    /// `offer` is what the kernel at hand provides, [`Offer::on`] applied.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: a feature is to be both on and off, or cannot be switched here, or `RWP_ASYNC` is
+    /// to be on in a context without `RWP`.
+    pub fn check(
+        enable: Features,
+        disable: Features,
+        offer: &Offer,
+        context: ContextFeatures,
+    ) -> Result<Self, Errno> {
+        let switchable = offer.features.common(Self::TOGGLEABLE);
+        if enable.intersects(disable)
+            || !switchable.contains(enable.with(disable))
+            || (enable.intersects(Features::RWP_ASYNC) && !context.contains(Features::RWP))
+        {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Self { enable, disable })
+    }
+
+    /// The word to store instead of `context`. What the check relied on cannot have changed since,
+    /// because it is not switchable.
+    pub const fn apply(self, context: ContextFeatures) -> ContextFeatures {
+        let features = context.features().with(self.enable).without(self.disable);
+        ContextFeatures::initialized(features)
+    }
+
+    /// Whether faults that sleep would now resolve without a message.
+    pub const fn ends_sleep(self) -> bool {
+        self.enable.intersects(Features::RWP_ASYNC)
+    }
+}
+
 /// An `UFFDIO_API` call that may go ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreement {
@@ -234,7 +267,7 @@ pub fn negotiate(
 mod tests {
     use super::super::abi::{Features, Ioctls, Modes, UFFD_API};
     use super::super::errno::Errno;
-    use super::{negotiate, ContextFeatures, Offer, Support};
+    use super::{negotiate, ContextFeatures, Offer, Support, Toggle};
 
     const ALL: Support = Support {
         minor: true,
@@ -303,6 +336,21 @@ mod tests {
         assert!(agreed.context.contains(Features::THREAD_ID));
         assert!(!agreed.context.contains(Features::SIGBUS));
         assert_eq!(agreed.context.features(), Features::THREAD_ID);
+    }
+
+    #[test]
+    fn toggling_leaves_the_other_features_alone() {
+        let offer = Offer::COMPLETE.on(ALL);
+        let asked = Features::RWP.with(Features::THREAD_ID);
+        let before = negotiate(UFFD_API, asked, &offer, || true).unwrap().context;
+        let (on, off) = (Features::RWP_ASYNC, Features::NONE);
+        let enable = Toggle::check(on, off, &offer, before).unwrap();
+        let between = enable.apply(before);
+        assert_eq!(between.features(), asked.with(Features::RWP_ASYNC));
+        assert!(between.is_initialized() && enable.ends_sleep());
+        let disable = Toggle::check(off, on, &offer, between).unwrap();
+        assert_eq!(disable.apply(between), before);
+        assert!(!disable.ends_sleep());
     }
 
     #[test]

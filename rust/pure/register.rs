@@ -13,6 +13,12 @@ use super::errno::Errno;
 use super::features::{ContextFeatures, Offer};
 use super::range::Range;
 
+/// Whether page tables of memory registered for `modes` must not be shared with other processes
+/// (`uffd_disable_huge_pmd_share`): an entry means a fault here, and none there.
+pub const fn forbids_shared_tables(modes: Modes) -> bool {
+    modes.intersects(Modes::WP.with(Modes::RWP).with(Modes::MINOR))
+}
+
 /// Who a VMA is registered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -31,7 +37,7 @@ pub enum Backing {
     Anonymous,
     /// Huge pages of this size in bytes, a power of two.
     Hugetlb(usize),
-    /// A file whose VMA operations support userfaultfd, which is shared memory.
+    /// A file whose VMA operations have a part for userfaultfd, which is shared memory.
     Supported,
     /// Anything else.
     Foreign,
@@ -64,8 +70,15 @@ impl VmaFacts {
     /// Whether this kind of VMA can be registered for `modes` (`vma_can_userfault`).
     ///
     /// `wp_async` is the context's feature. With it, write protection alone is possible on any
-    /// memory, because no fault of it ever waits.
-    pub fn can_userfault(&self, modes: Modes, wp_async: bool, wp_marker: bool) -> bool {
+    /// memory, because no fault of it ever waits. `accepts` asks the operations of the VMA's file,
+    /// only when the answer depends on them.
+    pub fn can_userfault(
+        &self,
+        modes: Modes,
+        wp_async: bool,
+        wp_marker: bool,
+        accepts: impl FnOnce(Modes) -> bool,
+    ) -> bool {
         let hugetlb = matches!(self.backing, Backing::Hugetlb(_));
         if self.excluded || (self.special && !hugetlb) {
             return false;
@@ -76,7 +89,9 @@ impl VmaFacts {
         match self.backing {
             Backing::Foreign => false,
             Backing::Anonymous => !modes.intersects(Modes::MINOR),
-            Backing::Hugetlb(_) | Backing::Supported => wp_marker || !modes.intersects(Modes::WP),
+            Backing::Hugetlb(_) | Backing::Supported => {
+                (wp_marker || !modes.intersects(Modes::WP)) && accepts(modes)
+            }
         }
     }
 
@@ -138,7 +153,8 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Decides on one VMA of the range (the first loop of `userfaultfd_register`).
+    /// Decides on one VMA of the range (the first loop of `userfaultfd_register`). `accepts` is as
+    /// for [`VmaFacts::can_userfault`].
     ///
     /// # Errors
     ///
@@ -150,8 +166,8 @@ impl Registration {
     /// - `EINVAL`: the VMA has huge pages and the range ends inside one;
     /// - `EBUSY`: it belongs to another context, or to this one with `WP` or `RWP` that would be
     ///   dropped while page table entries still carry the bit.
-    pub fn admit(&self, vma: &VmaFacts) -> Result<(), Errno> {
-        if !vma.can_userfault(self.modes, self.wp_async, self.wp_marker) {
+    pub fn admit(&self, vma: &VmaFacts, accepts: impl FnOnce(Modes) -> bool) -> Result<(), Errno> {
+        if !vma.can_userfault(self.modes, self.wp_async, self.wp_marker, accepts) {
             return Err(Errno::EINVAL);
         }
         if self.modes.intersects(Modes::RWP) && !vma.accessible {
@@ -204,12 +220,18 @@ impl Registration {
 }
 
 /// Decides whether an unregistration may touch a VMA (the first loop of `userfaultfd_unregister`).
+/// `accepts` is as for [`VmaFacts::can_userfault`].
 ///
 /// # Errors
 ///
 /// `EINVAL`: the VMA belongs to another context, or is of a kind that can never be registered.
-pub fn check_unregister(vma: &VmaFacts, wp_async: bool, wp_marker: bool) -> Result<(), Errno> {
-    if vma.owner == Owner::Other || !vma.can_userfault(vma.modes, wp_async, wp_marker) {
+pub fn check_unregister(
+    vma: &VmaFacts,
+    wp_async: bool,
+    wp_marker: bool,
+    accepts: impl FnOnce(Modes) -> bool,
+) -> Result<(), Errno> {
+    if vma.owner == Owner::Other || !vma.can_userfault(vma.modes, wp_async, wp_marker, accepts) {
         return Err(Errno::EINVAL);
     }
     Ok(())

@@ -2,6 +2,8 @@
 
 //! Protection changes and page-table lock pairs that other mm files call.
 
+use core::ptr::NonNull;
+
 use kernel::{
     bindings,
     ffi::{
@@ -9,38 +11,86 @@ use kernel::{
         c_long,
         c_ulong, //
     },
-    macros::export, //
+    macros::export,
+    prelude::*,
+    types::ForeignOwnable, //
 };
 
-/// Changes the write protection of a range inside a registered VMA. No VMA is registered for that
-/// yet.
+use crate::{
+    abstractions::{
+        slab::SlabRef,
+        vma::MmapVma, //
+    },
+    pure::{
+        protect::{
+            Change,
+            Protection, //
+        },
+        range::Range, //
+    },
+    uffd::{
+        self,
+        context::Context, //
+    }, //
+};
+
+fn change(protection: Protection, enable: bool) -> Change {
+    if enable {
+        Change::Protect(protection)
+    } else {
+        Change::Resolve(protection)
+    }
+}
+
+/// The range of `len` bytes from `start`. `EINVAL` if it is empty or wraps around.
+fn range(start: c_ulong, len: c_ulong) -> Result<Range> {
+    Range::new(start, start.wrapping_add(len)).ok_or(EINVAL)
+}
+
+/// Changes the write protection of a page aligned range inside `vma`, which is registered for it.
+/// Returns the number of pages that changed, or an errno. The mmap lock stays held; may sleep.
 ///
 /// # Safety
 ///
-/// The caller holds the mmap lock.
+/// The caller holds the mmap lock, for reading at least.
 #[export]
 pub(crate) unsafe extern "C" fn uffd_wp_range(
-    _vma: *mut bindings::vm_area_struct,
-    _start: c_ulong,
-    _len: c_ulong,
-    _enable_wp: bool,
+    vma: *mut bindings::vm_area_struct,
+    start: c_ulong,
+    len: c_ulong,
+    enable_wp: bool,
 ) -> c_long {
-    0
+    // SAFETY: By the safety requirements.
+    let vma = unsafe { MmapVma::adopt(NonNull::new_unchecked(vma)) };
+    match range(start, len)
+        .and_then(|range| vma.change_protection(&range, change(Protection::Write, enable_wp)))
+    {
+        Ok(pages) => pages as c_long,
+        Err(error) => error.to_errno() as c_long,
+    }
 }
 
-/// Changes the read-write protection of a range. No VMA is registered for that yet.
+/// Changes the read-write protection of a page aligned range. Entered and left with no lock held;
+/// may sleep.
 ///
 /// # Safety
 ///
 /// The caller holds a reference on `ctx`.
 #[export]
 pub(crate) unsafe extern "C" fn mrwprotect_range(
-    _ctx: *mut bindings::userfaultfd_ctx,
-    _start: c_ulong,
-    _len: c_ulong,
-    _enable_rwp: bool,
+    ctx: *mut bindings::userfaultfd_ctx,
+    start: c_ulong,
+    len: c_ulong,
+    enable_rwp: bool,
 ) -> c_int {
-    kernel::error::code::ENOENT.to_errno()
+    // SAFETY: Contexts are `Context`s, and the caller keeps this one.
+    let context = unsafe { SlabRef::<Context>::borrow(ctx.cast()) };
+    match range(start, len).and_then(|range| {
+        uffd::protect::change(context, &range, change(Protection::ReadWrite, enable_rwp))
+    }) {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
 }
 
 /// Takes two page-table locks in the order of their addresses; the same lock once.

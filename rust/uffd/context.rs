@@ -20,6 +20,7 @@ use crate::{
     abstractions::{
         file,
         mm,
+        mmap::MmapWriteGuard,
         slab::{
             SlabCache,
             SlabObject,
@@ -27,6 +28,7 @@ use crate::{
         },
         sleepers::SleeperQueue,
         task,
+        vma,
         wait::FileWaiters, //
     },
     pure::{
@@ -34,7 +36,8 @@ use crate::{
         fault::ContextFacts,
         features::{
             ContextFeatures,
-            Offer, //
+            Offer,
+            Toggle, //
         },
         flags::{
             may_create,
@@ -49,8 +52,10 @@ use crate::{
     },
 };
 
-/// What this implementation can do so far.
-pub(crate) const OFFER: Offer = Offer::PROVIDED;
+/// What this implementation can do on this kernel.
+pub(crate) fn offer() -> Offer {
+    Offer::PROVIDED.on(vma::support())
+}
 
 /// A userfaultfd context.
 ///
@@ -141,6 +146,13 @@ impl Context {
             .map_err(|_| EINVAL)
     }
 
+    /// Stores what was switched. The guard, of this address space, keeps others from switching at
+    /// the same time; readers without a lock see all of it or nothing.
+    pub(super) fn toggle(&self, _guard: &MmapWriteGuard<'_>, toggle: Toggle) {
+        let features = toggle.apply(self.features());
+        self.features.store(features.to_word() as i32, Relaxed);
+    }
+
     /// What the fault path asks of a context.
     pub(super) fn fault_facts(&self) -> ContextFacts {
         ContextFacts {
@@ -188,7 +200,7 @@ mod tests {
     fn features_are_agreed_once() -> Result {
         let context = context(0)?;
         assert!(!context.features().is_initialized());
-        let answer = negotiate(UFFD_API, Features::SIGBUS, &OFFER, || true).map_err(errno)?;
+        let answer = negotiate(UFFD_API, Features::SIGBUS, &offer(), || true).map_err(errno)?;
         context.agree(answer.context)?;
         assert_eq!(context.agree(answer.context).err(), Some(EINVAL));
         assert!(context.features().is_initialized());

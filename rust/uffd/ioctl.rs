@@ -18,14 +18,15 @@ use kernel::{
 
 use super::{
     context::{
-        Context,
-        OFFER, //
+        offer,
+        Context, //
     },
     errno,
     fill::{
         fill,
         Content, //
     },
+    protect,
     register, //
 };
 use crate::{
@@ -36,11 +37,18 @@ use crate::{
     },
     pure::{
         abi::Features,
-        features::negotiate,
+        features::{
+            negotiate,
+            Toggle, //
+        },
         fill::{
             FillKind,
             FillMode,
             Report, //
+        },
+        protect::{
+            Protection,
+            Request, //
         },
         range::Range,
         register::parse_modes, //
@@ -88,6 +96,9 @@ pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Resu
         abi::ZEROPAGE => fill_range(context, &user, FillKind::Zeropage, Content::Zero),
         abi::CONTINUE => fill_range(context, &user, FillKind::Continue, Content::Cached),
         abi::POISON => fill_range(context, &user, FillKind::Poison, Content::Poison),
+        abi::WRITEPROTECT => protect(context, &user, Protection::Write),
+        abi::RWPROTECT => protect(context, &user, Protection::ReadWrite),
+        abi::SET_MODE => set_mode(context, &user),
         _ => Err(EINVAL),
     }
 }
@@ -101,7 +112,7 @@ pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Resu
 fn api(context: &Context, user: &User) -> Result {
     let [api, features, _] = user.read::<3>()?;
     let requested = Features::from_bits(features);
-    let agreed = match negotiate(api, requested, &OFFER, task::capable_ptrace) {
+    let agreed = match negotiate(api, requested, &offer(), task::capable_ptrace) {
         Ok(agreement) => {
             user.write(0, &agreement.answer)?;
             context.agree(agreement.context)
@@ -118,7 +129,7 @@ fn api(context: &Context, user: &User) -> Result {
 fn register(context: &SlabRef<Context>, user: &User) -> Result {
     const ANSWER: usize = 3;
     let [start, len, mode] = user.read::<ANSWER>()?;
-    let modes = parse_modes(mode, &OFFER, context.features()).map_err(errno)?;
+    let modes = parse_modes(mode, &offer(), context.features()).map_err(errno)?;
     let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
     let ioctls = register::register(context, range, modes)?;
     user.write(ANSWER, &[ioctls.bits()])
@@ -138,6 +149,25 @@ fn unregister(context: &SlabRef<Context>, user: &User) -> Result {
 fn wake(context: &Context, user: &User) -> Result {
     context.wake(aligned_range(context, user)?);
     Ok(())
+}
+
+/// Replaces `userfaultfd_writeprotect` and `userfaultfd_rwprotect`.
+fn protect(context: &Context, user: &User, protection: Protection) -> Result {
+    let [start, len, mode] = user.read::<3>()?;
+    let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
+    let request = Request::parse(protection, mode).map_err(errno)?;
+    protect::change(context, &range, request.change)?;
+    if request.wake {
+        context.wake(range);
+    }
+    Ok(())
+}
+
+/// Replaces `userfaultfd_set_mode`, its copying and its checks.
+fn set_mode(context: &SlabRef<Context>, user: &User) -> Result {
+    let [enable, disable] = user.read::<2>()?.map(Features::from_bits);
+    let toggle = Toggle::check(enable, disable, &offer(), context.features()).map_err(errno)?;
+    protect::set_mode(context, toggle)
 }
 
 /// Replaces `userfaultfd_copy`.

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The subsystem: contexts, faults, registration, fills.
+//! The subsystem: contexts, faults, registration, fills, protection.
 
 pub(crate) mod context;
 mod device;
 pub(crate) mod fault;
 mod fill;
 mod ioctl;
+pub(crate) mod protect;
 mod read;
 mod register;
 

@@ -10,10 +10,7 @@ use kernel::{
 };
 
 use super::{
-    context::{
-        Context,
-        OFFER, //
-    },
+    context::Context,
     ioctl,
     register, //
 };
@@ -33,7 +30,10 @@ use crate::{
         },
     },
     pure::{
-        abi::UFFD_API,
+        abi::{
+            Ioctls,
+            UFFD_API, //
+        },
         message::Message,
         wait::Scope, //
     },
@@ -120,7 +120,8 @@ impl AnonFile for Context {
         ioctl::dispatch(this, cmd, arg).map(|()| 0)
     }
 
-    /// Unread faults, all faults, and what was agreed. Replaces `userfaultfd_show_fdinfo`.
+    /// Unread faults, all faults, what was agreed, and all ioctls of the ABI. Replaces
+    /// `userfaultfd_show_fdinfo`.
     fn show_fdinfo(&self, lines: &SeqFile) {
         let (pending, total) = self.sleepers.counts();
         seq_print!(
@@ -130,7 +131,7 @@ impl AnonFile for Context {
             total,
             UFFD_API,
             self.features().to_word(),
-            OFFER.context_ioctls.with(OFFER.range_ioctls).bits()
+            Ioctls::CONTEXT.with(Ioctls::RANGE).bits()
         );
     }
 

@@ -13,8 +13,8 @@ use kernel::{
 
 use super::{
     context::{
-        Context,
-        OFFER, //
+        offer,
+        Context, //
     },
     errno, //
 };
@@ -24,8 +24,9 @@ use crate::{
         slab::SlabRef,
         task::cond_resched,
         vma::{
-            supports_wp_marker,
-            ContextPtr, //
+            support,
+            ContextPtr,
+            VmaView, //
         },
     },
     pure::{
@@ -57,7 +58,7 @@ fn scan(
     guard: &MmapWriteGuard<'_>,
     range: &Range,
     asker: ContextPtr,
-    mut check: impl FnMut(&VmaFacts) -> Result<(), Errno>,
+    mut check: impl FnMut(VmaView<'_>, &VmaFacts) -> Result<(), Errno>,
 ) -> Result {
     // One loop for the first VMA and the others: an iterator that peeks would be moved about.
     let mut first = true;
@@ -68,23 +69,12 @@ fn scan(
             first = false;
         }
         cond_resched();
-        check(&facts).map_err(errno)?;
+        check(*vma, &facts).map_err(errno)?;
     }
     if first {
         Err(EINVAL)
     } else {
         Ok(())
-    }
-}
-
-/// Whether the offer has faults on this kind of memory.
-///
-/// Ranks with the first `EINVAL` of [`Registration::admit`]: memory that cannot be registered.
-fn is_offered(backing: Backing) -> bool {
-    match backing {
-        Backing::Anonymous | Backing::Foreign => true,
-        Backing::Hugetlb(_) => OFFER.features.contains(Features::MISSING_HUGETLBFS),
-        Backing::Supported => OFFER.features.contains(Features::MISSING_SHMEM),
     }
 }
 
@@ -103,19 +93,16 @@ pub(crate) fn register(ctx: &SlabRef<Context>, range: Range, modes: Modes) -> Re
         range,
         modes,
         wp_async: ctx.features().contains(Features::WP_ASYNC),
-        wp_marker: supports_wp_marker(),
+        wp_marker: support().wp_marker,
     };
     let asker = ContextPtr::of(ctx);
     let mm = ctx.mm().mmget_not_zero().ok_or(ENOMEM)?;
     let mut guard = MmapWriteGuard::lock(&mm);
 
     let mut hugetlb = false;
-    scan(&guard, &range, asker, |vma| {
-        if !is_offered(vma.backing) {
-            return Err(Errno::EINVAL);
-        }
-        hugetlb |= matches!(vma.backing, Backing::Hugetlb(_));
-        registration.admit(vma)
+    scan(&guard, &range, asker, |vma, facts| {
+        hugetlb |= matches!(facts.backing, Backing::Hugetlb(_));
+        registration.admit(facts, |modes| vma.file_accepts(modes))
     })?;
 
     let mut walk = guard.walk(&range)?;
@@ -125,7 +112,7 @@ pub(crate) fn register(ctx: &SlabRef<Context>, range: Range, modes: Modes) -> Re
             vma.register(asker, modes)?;
         }
     }
-    Ok(registration.answer(&OFFER, hugetlb))
+    Ok(registration.answer(&offer(), hugetlb))
 }
 
 /// Takes what lies in `range` out of `ctx`, and wakes who sleeps there for a missing page.
@@ -140,13 +127,13 @@ pub(crate) fn register(ctx: &SlabRef<Context>, range: Range, modes: Modes) -> Re
 /// below that one are unregistered.
 pub(crate) fn unregister(ctx: &SlabRef<Context>, range: Range) -> Result {
     let wp_async = ctx.features().contains(Features::WP_ASYNC);
-    let wp_marker = supports_wp_marker();
+    let wp_marker = support().wp_marker;
     let asker = ContextPtr::of(ctx);
     let mm = ctx.mm().mmget_not_zero().ok_or(ENOMEM)?;
     let mut guard = MmapWriteGuard::lock(&mm);
 
-    scan(&guard, &range, asker, |vma| {
-        check_unregister(vma, wp_async, wp_marker)
+    scan(&guard, &range, asker, |vma, facts| {
+        check_unregister(facts, wp_async, wp_marker, |modes| vma.file_accepts(modes))
     })?;
 
     let mut walk = guard.walk(&range)?;
@@ -167,6 +154,17 @@ pub(crate) fn unregister(ctx: &SlabRef<Context>, range: Range) -> Result {
         vma.unregister()?;
     }
     Ok(())
+}
+
+/// Keeps page faults out of all VMAs of `ctx` until the mmap lock, of its address space, is dropped.
+/// May sleep until those under way have let go.
+pub(super) fn exclude_faults(guard: &mut MmapWriteGuard<'_>, ctx: &SlabRef<Context>) {
+    let mut walk = guard.walk_all();
+    while let Some(mut vma) = walk.next() {
+        if vma.view().owner() == Some(ContextPtr::of(ctx)) {
+            vma.exclude_faults();
+        }
+    }
 }
 
 /// Takes every VMA out of `ctx`, which is marked as released. Nothing to do if the process is gone:

@@ -66,61 +66,75 @@ fn registration() -> impl Strategy<Value = Registration> {
     })
 }
 
+/// What the operations of a VMA's file say.
+fn accepts() -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.85)
+}
+
 /// `vma_can_userfault` as the list of its refusals.
-fn refused(vma: &VmaFacts, modes: Modes, wp_async: bool, wp_marker: bool) -> bool {
+fn refused(vma: &VmaFacts, modes: Modes, wp_async: bool, wp_marker: bool, accepts: bool) -> bool {
     let hugetlb = vma.backing == Backing::Hugetlb(HUGE);
     let anonymous = vma.backing == Backing::Anonymous;
+    let file = hugetlb || vma.backing == Backing::Supported;
     let any_memory = wp_async && modes == Modes::WP;
     vma.excluded
         || (vma.special && !hugetlb)
         || (!any_memory && vma.backing == Backing::Foreign)
         || (!any_memory && !wp_marker && modes.intersects(Modes::WP) && !anonymous)
         || (!any_memory && anonymous && modes.intersects(Modes::MINOR))
+        || (!any_memory && file && !accepts)
 }
 
 #[test]
 fn admission_follows_the_rules_in_order() {
-    check((vma(), registration()), |(vma, asked)| {
-        let (modes, end) = (asked.modes, asked.range.end());
-        let dropped = vma.modes.bits() & !modes.bits();
-        let expected = first_error(&[
-            (
-                refused(&vma, modes, asked.wp_async, asked.wp_marker),
-                Errno::EINVAL,
-            ),
-            (
-                modes.intersects(Modes::RWP) && !vma.accessible,
-                Errno::EINVAL,
-            ),
-            (!vma.may_write, Errno::EPERM),
-            (
-                matches!(vma.backing, Backing::Hugetlb(_))
-                    && (vma.start + 1..=vma.end).contains(&end)
-                    && end % HUGE != 0,
-                Errno::EINVAL,
-            ),
-            (vma.owner == Owner::Other, Errno::EBUSY),
-            (
-                vma.owner == Owner::Asker && dropped & 0b1010 != 0,
-                Errno::EBUSY,
-            ),
-        ]);
-        prop_assert_eq!(asked.admit(&vma).err(), expected);
+    check(
+        (vma(), registration(), accepts()),
+        |(vma, asked, accepts)| {
+            let (modes, end) = (asked.modes, asked.range.end());
+            let dropped = vma.modes.bits() & !modes.bits();
+            let expected = first_error(&[
+                (
+                    refused(&vma, modes, asked.wp_async, asked.wp_marker, accepts),
+                    Errno::EINVAL,
+                ),
+                (
+                    modes.intersects(Modes::RWP) && !vma.accessible,
+                    Errno::EINVAL,
+                ),
+                (!vma.may_write, Errno::EPERM),
+                (
+                    matches!(vma.backing, Backing::Hugetlb(_))
+                        && (vma.start + 1..=vma.end).contains(&end)
+                        && end % HUGE != 0,
+                    Errno::EINVAL,
+                ),
+                (vma.owner == Owner::Other, Errno::EBUSY),
+                (
+                    vma.owner == Owner::Asker && dropped & 0b1010 != 0,
+                    Errno::EBUSY,
+                ),
+            ]);
+            let verdict = asked.admit(&vma, |asked| {
+                assert_eq!(asked, modes);
+                accepts
+            });
+            prop_assert_eq!(verdict.err(), expected);
 
-        let done = vma.owner == Owner::Asker && modes.bits() & !vma.modes.bits() == 0;
-        prop_assert_eq!(asked.is_done(&vma), done);
-        Ok(())
-    });
+            let done = vma.owner == Owner::Asker && modes.bits() & !vma.modes.bits() == 0;
+            prop_assert_eq!(asked.is_done(&vma), done);
+            Ok(())
+        },
+    );
 }
 
 #[test]
 fn unregistration_touches_its_own_only() {
     check(
-        (vma(), span(), any::<[bool; 2]>()),
-        |(vma, range, [wp_async, wp_marker])| {
+        (vma(), span(), any::<[bool; 2]>(), accepts()),
+        |(vma, range, [wp_async, wp_marker], accepts)| {
             let refused =
-                refused(&vma, vma.modes, wp_async, wp_marker) || vma.owner == Owner::Other;
-            let verdict = check_unregister(&vma, wp_async, wp_marker);
+                refused(&vma, vma.modes, wp_async, wp_marker, accepts) || vma.owner == Owner::Other;
+            let verdict = check_unregister(&vma, wp_async, wp_marker, |_| accepts);
             prop_assert_eq!(verdict.err(), refused.then_some(Errno::EINVAL));
 
             let part = Range::new(vma.start.max(range.start()), vma.end.min(range.end()));

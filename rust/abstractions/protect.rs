@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Changes of the protection of pages, and the TLB flush that goes with them.
+//!
+//! Processors may go on writing to a page through an old TLB entry after its page table entry was
+//! protected. Whoever asked for protection must not hear of it before that has ended: what such a
+//! write changes would be lost. Nor may the mmap lock be dropped before, because who takes it next
+//! believes the page tables. So here a gather lives inside of one call, and what it is given
+//! borrows from the lock.
+
+use core::{
+    ffi::c_void,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    bindings,
+    mm::MmWithUser,
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+use super::{
+    mmap::MmapReadLock,
+    vma::{
+        MmapVma,
+        VmaView, //
+    }, //
+};
+use crate::pure::{
+    protect::{
+        Change,
+        Protection, //
+    },
+    range::Range,
+    register::Backing, //
+};
+
+/// Collects which TLB entries are stale (`struct mmu_gather`).
+///
+/// # Invariants
+///
+/// `raw` is a gather that C has set up and will finish.
+struct Gather {
+    raw: NonNull<bindings::mmu_gather>,
+}
+
+impl Gather {
+    /// Runs `body` with a gather for `mm`. Afterwards no TLB has what the body made stale. May
+    /// sleep.
+    fn run<F: FnMut(&mut Self)>(mm: &MmWithUser, mut body: F) {
+        // SAFETY: The address space is in use. `call` gets the body it was made for.
+        unsafe {
+            bindings::uffd_glue_gather(mm.as_raw(), Some(Self::call::<F>), (&raw mut body).cast())
+        };
+    }
+
+    /// What C calls with the gather.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is a gather that C has set up, and `body` points at an `F` that nobody else uses.
+    unsafe extern "C" fn call<F: FnMut(&mut Self)>(
+        raw: *mut bindings::mmu_gather,
+        body: *mut c_void,
+    ) {
+        // INVARIANT: As the caller says; C finishes it after this returns.
+        // SAFETY: By the safety requirements.
+        let mut gather = unsafe {
+            Self {
+                raw: NonNull::new_unchecked(raw),
+            }
+        };
+        // SAFETY: By the safety requirements.
+        unsafe { (*body.cast::<F>())(&mut gather) };
+    }
+
+    /// Changes the part of `range` that lies in `vma`, of the gather's address space. Returns the
+    /// number of pages that changed. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: the part starts or ends inside a page;
+    /// - `ENOMEM`: no memory for page tables, which protection of absent pages takes.
+    fn change(&mut self, vma: MmapVma<'_>, range: &Range, change: Change) -> Result<usize> {
+        let Some(part) = range.clamp(vma.start(), vma.end()) else {
+            return Ok(0);
+        };
+        let page_size = match vma.backing() {
+            Backing::Hugetlb(size) => size,
+            _ => PAGE_SIZE,
+        };
+        if !part.is_aligned(page_size) {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariants the gather is set up. The mmap lock is held, so the VMA
+        // and its tables stay. The part lies in it, is not empty, and ends between pages.
+        let pages = unsafe {
+            bindings::change_protection(
+                self.raw.as_ptr(),
+                vma.as_ptr(),
+                part.start(),
+                part.end(),
+                flags(change, *vma),
+            )
+        };
+        usize::try_from(pages).map_err(|_| Error::from_errno(pages as i32))
+    }
+}
+
+/// The change as `change_protection` wants it for `vma`.
+fn flags(change: Change, vma: VmaView<'_>) -> usize {
+    let flag = match change {
+        Change::Protect(Protection::Write) => bindings::MM_CP_UFFD_WP,
+        Change::Protect(Protection::ReadWrite) => bindings::MM_CP_UFFD_RWP,
+        Change::Resolve(Protection::Write) => bindings::MM_CP_UFFD_WP_RESOLVE,
+        Change::Resolve(Protection::ReadWrite) => bindings::MM_CP_UFFD_RWP_RESOLVE,
+    };
+    // New entries of a protected VMA are read-only. Those that get their access back need not take
+    // another fault for the write bit, where the VMA may be written at all.
+    // SAFETY: The VMA is valid and nobody changes it.
+    let upgrade = matches!(change, Change::Resolve(_))
+        && unsafe { bindings::uffd_vma_wants_write_upgrade(vma.as_ptr()) };
+    if upgrade {
+        (flag | bindings::MM_CP_TRY_CHANGE_WRITABLE) as usize
+    } else {
+        flag as usize
+    }
+}
+
+impl MmapVma<'_> {
+    /// Changes the part of `range` that lies in the VMA (`uffd_wp_range`). Returns the number of
+    /// pages that changed. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL`: the part starts or ends inside a page;
+    /// - `ENOMEM`: no memory for page tables. Pages below that one have changed.
+    pub(crate) fn change_protection(self, range: &Range, change: Change) -> Result<usize> {
+        let mut result = Ok(0);
+        Gather::run(self.mm(), |gather| {
+            result = gather.change(self, range, change);
+        });
+        result
+    }
+}
+
+impl MmapReadLock<'_> {
+    /// Changes what lies in `range`, in all VMAs that `admit` lets pass, in address order. What
+    /// `admit` refuses with ends it. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of `admit` and of [`MmapVma::change_protection`]. Pages below have changed.
+    pub(crate) fn change_protection(
+        &self,
+        range: &Range,
+        change: Change,
+        mut admit: impl FnMut(VmaView<'_>) -> Result,
+    ) -> Result {
+        let mut result = Ok(());
+        Gather::run(self.mm(), |gather| {
+            result = self.vmas(range).try_for_each(|vma| {
+                admit(*vma)?;
+                gather.change(vma, range, change).map(|_| ())
+            });
+        });
+        result
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Protection of registered memory, and the switch between asking and resolving alone.
+
+use kernel::prelude::*;
+
+use super::{
+    context::Context,
+    errno,
+    register::exclude_faults, //
+};
+use crate::{
+    abstractions::{
+        mmap::{
+            MmapReadLock,
+            MmapWriteGuard, //
+        },
+        slab::SlabRef,
+        vma::VmaView, //
+    },
+    pure::{
+        features::Toggle,
+        protect::Change,
+        range::Range,
+        wait::Scope, //
+    },
+};
+
+/// Changes the protection of `range`, which is page aligned. Holes between VMAs are passed over.
+///
+/// Called and left with no lock held; takes the mmap lock for reading. May sleep. When it returns
+/// no processor uses the old protection. Replaces `mwriteprotect_range` and `mrwprotect_range`.
+///
+/// A change of mappings that the context is told of has begun under the mmap lock held for writing;
+/// the place to refuse while it lasts (`EAGAIN`) is where the lock has been taken. Without events
+/// there is none.
+///
+/// # Errors
+///
+/// - `ESRCH`: the process is gone;
+/// - `ENOENT`: no VMA in the range, or one that is not registered for this protection;
+/// - `EINVAL`: a VMA has huge pages and the range starts or ends inside one;
+/// - `ENOMEM`: no memory for page tables.
+///
+/// Write protection changes VMA by VMA and keeps what it did before an error; read-write protection
+/// fails with nothing changed.
+pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result {
+    let protection = change.protection();
+    let mm = ctx.mm().mmget_not_zero().ok_or(ESRCH)?;
+    let lock = MmapReadLock::lock(&mm);
+
+    let mut found = false;
+    let mut admit = |vma: VmaView<'_>| {
+        found = true;
+        protection
+            .admit(vma.modes(), vma.backing(), range)
+            .map_err(errno)
+    };
+    if protection.is_all_or_nothing() {
+        lock.vmas(range).try_for_each(|vma| admit(*vma))?;
+    }
+    lock.change_protection(range, change, admit)?;
+    if found {
+        Ok(())
+    } else {
+        Err(ENOENT)
+    }
+}
+
+/// Switches features of `ctx`. No fault that still goes by the old ones is under way afterwards,
+/// and none that the new ones resolve is left asleep.
+///
+/// Called and left with no lock held; takes the mmap lock for writing. May sleep. Replaces
+/// `userfaultfd_set_mode` after its arguments were checked.
+///
+/// # Errors
+///
+/// `ESRCH`: the process is gone.
+pub(crate) fn set_mode(ctx: &SlabRef<Context>, toggle: Toggle) -> Result {
+    let mm = ctx.mm().mmget_not_zero().ok_or(ESRCH)?;
+    {
+        let mut guard = MmapWriteGuard::lock(&mm);
+        // A fault holds the VMA's lock from its look at the features until it has resolved or
+        // queued up.
+        exclude_faults(&mut guard, ctx);
+        ctx.toggle(&guard, toggle);
+    }
+    if toggle.ends_sleep() {
+        ctx.sleepers.wake(Scope::All);
+    }
+    Ok(())
+}
