@@ -76,13 +76,13 @@ pub fn has_request(request: u64) -> bool {
 }
 
 /// The features of the kernel. None if it does not say, so that the test runs and shows why.
-fn offered_features() -> Option<u64> {
+pub fn offered_features() -> Option<u64> {
     let uffd = Uffd::from_syscall(libc::O_CLOEXEC | UFFD_USER_MODE_ONLY as i32).ok()?;
     uffd.api(0).ok().map(|api| api.features)
 }
 
 /// The names of features without their prefix, in the order of their bits.
-fn feature_names(mask: u64) -> String {
+pub fn feature_names(mask: u64) -> String {
     let names: Vec<_> = CONSTANTS
         .iter()
         .filter(|item| mask & item.value != 0)

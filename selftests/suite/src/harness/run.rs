@@ -3,7 +3,7 @@
 //! Running tests, each in its own process, and printing KTAP.
 
 use super::task::task_info;
-use super::{env, Test, EXIT_SKIP, SKIP_MARK};
+use super::{env, need, Test, EXIT_SKIP, SKIP_MARK};
 use nix::sys::memfd::{memfd_create, MFdFlags};
 use nix::sys::signal::{killpg, Signal};
 use nix::sys::wait::{waitid, Id, WaitPidFlag, WaitStatus};
@@ -48,6 +48,8 @@ pub fn run_all(tests: &[Test], timeout: Duration, out: &mut impl Write) -> io::R
     writeln!(out, "KTAP version 1")?;
     let (release, who) = (env::kernel_release(), env::implementation());
     writeln!(out, "# Linux {release}, userfaultfd in {who}")?;
+    let offered = need::offered_features().map_or("nothing".to_owned(), need::feature_names);
+    writeln!(out, "# offered: {offered}")?;
     writeln!(out, "1..{}", tests.len())?;
     for (number, test) in (1..).zip(tests) {
         let name = test.name();
