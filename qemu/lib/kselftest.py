@@ -3,33 +3,22 @@
 
 import fnmatch
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ktap
 from common import die
 from summary import Tally
 
-# What a flavour may set differently.
-OVERRIDES = {"runs", "mem", "smp", "hugepages", "swap", "timeout", "expect"}
-KEYS = OVERRIDES | {"name", "skip", "flavour"}
-
-
-@dataclass(frozen=True)
-class Skip:
-    """Tests that may be skipped, and why. No flavours = all of them."""
-
-    tests: tuple
-    reason: str
-    flavours: tuple
-
-    def covers(self, case, flavour):
-        in_flavour = not self.flavours or flavour in self.flavours
-        return in_flavour and any(fnmatch.fnmatchcase(case.name, t) for t in self.tests)
+LISTS = ("skip", "fail")
+KEYS = {"name", "runs", "mem", "smp", "hugepages", "swap", "timeout", "expect", *LISTS}
 
 
 @dataclass(frozen=True)
 class Program:
-    """One selftest program. Each of `runs` is an argument list and gets a boot of its own."""
+    """One selftest program. Each of `runs` is an argument list and gets a boot of its own.
+
+    `skip` and `fail`: {test: reason} for what must do that on this flavour.
+    """
 
     name: str
     expect: int
@@ -39,7 +28,8 @@ class Program:
     smp: int = 2
     hugepages: int = 0
     swap: str = ""
-    skip: tuple = ()
+    skip: dict = field(default_factory=dict)
+    fail: dict = field(default_factory=dict)
 
     def title(self, run):
         """Name of one run, for logs and messages."""
@@ -51,26 +41,35 @@ def _need(condition, text):
         die(f"kselftest.toml: {text}")
 
 
-def _skip(entry, program):
-    _need(set(entry) <= {"tests", "reason", "flavours"}, f"{program}: unknown key in skip")
-    _need(entry.get("tests"), f"{program}: a skip without tests")
-    _need(entry.get("reason"), f"{program}: a skip without a reason")
-    return Skip(tuple(entry["tests"]), entry["reason"], tuple(entry.get("flavours", ())))
+def _listed(entries, program, kind, flavour):
+    """({test: reason} on this flavour, how many of them are not on every flavour)."""
+    found, fewer = {}, 0
+    for entry in entries:
+        _need(set(entry) <= {"tests", "reason", "flavours"}, f"{program}: unknown key in {kind}")
+        _need(entry.get("tests"), f"{program}: a {kind} without tests")
+        _need(entry.get("reason"), f"{program}: a {kind} without a reason")
+        if fnmatch.fnmatchcase(flavour, entry.get("flavours", "*")):
+            for test in entry["tests"]:
+                _need(test not in found, f"{program}: {test} is listed twice")
+                found[test] = entry["reason"]
+            fewer += len(entry["tests"]) if "flavours" in entry else 0
+    return found, fewer
 
 
-def _program(entry, flavour):
+def _program(entry, flavour, slower):
     name = entry.get("name")
     _need(name, "a program without a name")
     unknown = set(entry) - KEYS
     _need(not unknown, f"{name}: unknown key {', '.join(sorted(unknown))}")
     _need("expect" in entry and "timeout" in entry, f"{name}: expect and timeout are needed")
-    values = {k: v for k, v in entry.items() if k not in ("flavour", "skip")}
-    own = entry.get("flavour", {}).get(flavour, {})
-    _need(set(own) <= OVERRIDES, f"{name}: unknown key for flavour {flavour}")
-    values.update(own)
+    values = dict(entry)
+    for kind in LISTS:
+        values[kind], fewer = _listed(entry.get(kind, ()), name, kind, flavour)
+        values["expect"] -= fewer
+    values["timeout"] *= slower
     if "runs" in values:
         values["runs"] = tuple(tuple(run) for run in values["runs"])
-    return Program(skip=tuple(_skip(s, name) for s in entry.get("skip", ())), **values)
+    return Program(**values)
 
 
 def load(text, flavour):
@@ -79,7 +78,13 @@ def load(text, flavour):
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         die(f"kselftest.toml: {e}")
-    programs = [_program(entry, flavour) for entry in data.get("program", ())]
+    _need(set(data) <= {"program", "slower"}, "unknown table, one of: program slower")
+    slower = data.get("slower", {})
+    _need(all(type(factor) is int and factor > 0 for factor in slower.values()),
+          "slower: a factor is a whole number")
+    factor = max((factor for pattern, factor in slower.items()
+                  if fnmatch.fnmatchcase(flavour, pattern)), default=1)
+    programs = [_program(entry, flavour, factor) for entry in data.get("program", ())]
     names = [p.name for p in programs]
     _need(programs, "no programs")
     _need(len(set(names)) == len(names), "a program is listed twice")
@@ -105,37 +110,45 @@ class Run:
     problem: str = ""
 
 
-def judge(program, flavour, runs):
-    """One tally over all runs of a program."""
+def judge(program, runs):
+    """One tally over all runs of a program. Listed failures are counted as skipped."""
     tally = Tally()
-    used = set()
+    seen = {kind: set() for kind in LISTS}
     for run in runs:
-        _judge_run(program, flavour, run, tally, used)
+        _judge_run(program, run, tally, seen)
+    if not tally.failed:
+        # After a failure, a listed test may not have been reached.
+        for kind, word in (("skip", "skipped"), ("fail", "failing")):
+            for name in sorted(getattr(program, kind).keys() - seen[kind]):
+                tally.fail(f"listed as {word}, but it is not: {name}")
     if tally.passed < program.expect:
         tally.fail(f"{tally.passed} passed, at least {program.expect} are expected")
-    return tally, [s for s in program.skip
-                   if s not in used and (not s.flavours or flavour in s.flavours)]
+    return tally
 
 
-def _judge_run(program, flavour, run, tally, used):
+def _judge_run(program, run, tally, seen):
     report = ktap.parse(run.text)
     before = tally.failed
+    excused = False
     for case in report.cases:
         if case.status == ktap.PASS:
             tally.passed += 1
-        elif case.status == ktap.FAIL:
-            tally.fail(f"{run.title}: not ok: {case.name}")
+        elif case.status == ktap.SKIP and case.name in program.skip:
+            seen["skip"].add(case.name)
+            tally.skipped += 1
+        elif case.status == ktap.SKIP:
+            why = f" ({case.reason})" if case.reason and case.reason != case.name else ""
+            tally.fail(f"{run.title}: skipped, and not on the list: {case.name}{why}")
+        elif case.name in program.fail:
+            seen["fail"].add(case.name)
+            tally.skipped += 1
+            excused = True
         else:
-            allowed = [s for s in program.skip if s.covers(case, flavour)]
-            used.update(allowed)
-            if allowed:
-                tally.skipped += 1
-            else:
-                why = f" ({case.reason})" if case.reason and case.reason != case.name else ""
-                tally.fail(f"{run.title}: skipped, and not on the list: {case.name}{why}")
+            tally.fail(f"{run.title}: not ok: {case.name}")
     for error in report.errors:
         tally.fail(f"{run.title}: {error}")
     if run.problem:
         tally.fail(f"{run.title}: {run.problem}")
-    elif run.status != 0 and tally.failed == before:
-        tally.fail(f"{run.title}: exit status {run.status} although no test failed")
+    elif run.status != (1 if excused else 0) and tally.failed == before:
+        what = "only listed tests failed" if excused else "no test failed"
+        tally.fail(f"{run.title}: exit status {run.status} although {what}")

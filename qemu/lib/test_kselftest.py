@@ -9,24 +9,28 @@ from flavours import FLAVOURS
 from kselftest import Run
 
 TOML = """
+[slower]
+"*-debug" = 3
+
 [[program]]
 name = "one"
-expect = 2
+expect = 3
 timeout = 60
 mem = "1G"
 
 [[program.skip]]
-tests = ["slow *"]
+tests = ["slow"]
 reason = "emulation has no such device"
 
 [[program.skip]]
 tests = ["huge"]
 reason = "no huge pages there"
-flavours = ["rust-small"]
+flavours = "rust-*"
 
-[program.flavour.rust-small]
-expect = 1
-timeout = 90
+[[program.fail]]
+tests = ["bad"]
+reason = "not offered yet"
+flavours = "rust-*"
 
 [[program]]
 name = "two"
@@ -35,14 +39,16 @@ timeout = 60
 runs = [["a", "1"], ["b", "2"]]
 """
 
+ON_C = "1..4\nok 1 a\nok 2 huge\nok 3 bad\nok 4 slow # SKIP no\n"
+ON_RUST = "1..4\nok 1 a\nok 2 # SKIP huge\nnot ok 3 bad\nok 4 slow # SKIP no\n"
+
 
 def one(flavour="c"):
     return kselftest.load(TOML, flavour)[0]
 
 
 def judge(text, status=0, flavour="c", problem=""):
-    program = one(flavour)
-    return kselftest.judge(program, flavour, [Run("one", text, status, problem)])
+    return kselftest.judge(one(flavour), [Run("one", text, status, problem)])
 
 
 class Load(unittest.TestCase):
@@ -52,10 +58,13 @@ class Load(unittest.TestCase):
         self.assertEqual(two.runs, (("a", "1"), ("b", "2")))
         self.assertEqual([two.title(run) for run in two.runs], ["two a", "two b"])
 
-    def test_flavour_overrides(self):
-        self.assertEqual((one().expect, one().timeout), (2, 60))
+    def test_flavours(self):
+        self.assertEqual((one().expect, one().timeout, list(one().skip), one().fail),
+                         (3, 60, ["slow"], {}))
         small = one("rust-small")
-        self.assertEqual((small.expect, small.timeout, small.mem), (1, 90, "1G"))
+        self.assertEqual((small.expect, small.timeout, list(small.skip), list(small.fail)),
+                         (1, 60, ["slow", "huge"], ["bad"]))
+        self.assertEqual(one("c-debug").timeout, 180)
 
     def assert_refused(self, text, part):
         with self.assertRaises(Failure) as caught:
@@ -69,8 +78,12 @@ class Load(unittest.TestCase):
         self.assert_refused('[[program]]\nname = "x"\nexpect = 1\n', "timeout")
         self.assert_refused(TOML + 'skips = 1\n', "unknown key skips")
         self.assert_refused(TOML + '[[program.skip]]\ntests = ["x"]\n', "without a reason")
-        self.assert_refused(TOML + '[program.flavour.c]\nskip = []\n', "unknown key for flavour c")
-        self.assert_refused(TOML + TOML, "listed twice")
+        self.assert_refused(TOML + '[[program.fail]]\nreason = "x"\n', "a fail without tests")
+        twice = '[[program.skip]]\ntests = ["x", "x"]\nreason = "y"\n'
+        self.assert_refused(TOML + twice, "x is listed twice")
+        self.assert_refused(TOML.replace("slower", "faster"), "unknown table")
+        self.assert_refused(TOML.replace("= 3\n\n[[", "= 0.5\n\n[[", 1), "whole number")
+        self.assert_refused(TOML + TOML[TOML.index("[[program]]"):], "listed twice")
 
     def test_select(self):
         programs = kselftest.load(TOML, "c")
@@ -82,59 +95,66 @@ class Load(unittest.TestCase):
 
     def test_committed_file(self):
         text = (ROOT / "qemu" / "kselftest.toml").read_text()
+        on_c = kselftest.load(text, "c")
         for flavour in FLAVOURS:
-            for program in kselftest.load(text, flavour):
-                for skip in program.skip:
-                    self.assertLessEqual(set(skip.flavours), set(FLAVOURS), program.name)
+            for program, c in zip(kselftest.load(text, flavour), on_c):
+                # What C runs is run, skipped or failing: nothing is lost.
+                listed = len(program.skip) - len(c.skip) + len(program.fail) - len(c.fail)
+                self.assertEqual(program.expect + listed, c.expect, program.name)
 
 
 class Judge(unittest.TestCase):
     def test_pass(self):
-        tally, _ = judge("1..2\nok 1 a\nok 2 b\n")
-        self.assertEqual((tally.passed, tally.failed, tally.skipped), (2, 0, 0))
+        tally = judge(ON_C)
+        self.assertEqual((tally.passed, tally.failed, tally.skipped), (3, 0, 1))
 
-    def test_allowed_skip(self):
-        tally, unused = judge("1..3\nok 1 a\nok 2 b\nok 3 slow thing # SKIP no\n")
-        self.assertEqual((tally.passed, tally.failed, tally.skipped), (2, 0, 1))
-        self.assertEqual(unused, [])
+    def test_listed_on_one_flavour(self):
+        tally = judge(ON_RUST, status=1, flavour="rust-debug")
+        self.assertEqual((tally.passed, tally.failed, tally.skipped), (1, 0, 3), tally.problems)
 
     def test_unlisted_skip_fails(self):
-        tally, unused = judge("1..3\nok 1 a\nok 2 b\nok 3 # SKIP huge\n")
-        self.assertEqual((tally.failed, tally.skipped), (1, 0))
-        self.assertIn("huge", tally.problems[0])
-        self.assertEqual([s.tests for s in unused], [("slow *",)])
+        tally = judge(ON_C.replace("2 huge", "2 # SKIP huge"))
+        self.assertEqual((tally.failed, tally.skipped), (2, 1))
+        self.assertIn("skipped, and not on the list: huge", tally.problems[0])
 
-    def test_skip_of_another_flavour(self):
-        tally, _ = judge("1..2\nok 1 a\nok 2 # SKIP huge\n", flavour="rust-small")
-        self.assertEqual((tally.passed, tally.failed, tally.skipped), (1, 0, 1))
+    def test_listed_tests_that_run(self):
+        tally = judge(ON_C, flavour="rust-debug")
+        self.assertEqual(tally.problems, ["listed as skipped, but it is not: huge",
+                                          "listed as failing, but it is not: bad"])
+        tally = judge(ON_C.replace(" # SKIP no", ""))
+        self.assertEqual(tally.problems, ["listed as skipped, but it is not: slow"])
+
+    def test_status_of_listed_failures(self):
+        for status in (0, 139):
+            tally = judge(ON_RUST, status=status, flavour="rust-debug")
+            self.assertEqual(tally.problems,
+                             [f"one: exit status {status} although only listed tests failed"])
 
     def test_too_few_passes(self):
-        tally, _ = judge("1..1\nok 1 a\n")
-        self.assertEqual(tally.problems, ["1 passed, at least 2 are expected"])
+        tally = judge("1..3\nok 1 a\nok 2 huge\nok 3 slow # SKIP no\n")
+        self.assertEqual(tally.problems, ["2 passed, at least 3 are expected"])
 
     def test_status_without_failed_test(self):
-        tally, _ = judge("1..2\nok 1 a\nok 2 b\n", status=1)
-        self.assertEqual(tally.failed, 1)
-        self.assertIn("exit status 1", tally.problems[0])
+        self.assertEqual(judge(ON_C, status=1).problems,
+                         ["one: exit status 1 although no test failed"])
 
     def test_failed_test_explains_the_status(self):
-        tally, _ = judge("1..3\nok 1 a\nok 2 b\nnot ok 3 c\n", status=1)
-        self.assertEqual(tally.problems, ["one: not ok: c"])
+        tally = judge("1..4\nok 1 a\nok 2 b\nok 3 c\nnot ok 4 d\n", status=1)
+        self.assertEqual(tally.problems, ["one: not ok: d"])
 
     def test_timeout(self):
-        tally, _ = judge("1..2\nok 1 a\nok 2 b\n", status=None, problem="ran out of time (5 s)")
+        tally = judge(ON_C, status=None, problem="ran out of time (5 s)")
         self.assertEqual(tally.problems, ["one: ran out of time (5 s)"])
 
     def test_truncated(self):
-        tally, _ = judge("1..3\nok 1 a\nok 2 b\n", status=1)
-        self.assertEqual(tally.failed, 1)
+        self.assertEqual(judge("1..5\n" + ON_C.partition("\n")[2], status=1).failed, 1)
 
     def test_several_runs_add_up(self):
         program = kselftest.load(TOML, "c")[1]
         good = Run("two a", "1..1\nok 1 a\n", 0)
-        tally, _ = kselftest.judge(program, "c", [good, good])
+        tally = kselftest.judge(program, [good, good])
         self.assertEqual((tally.passed, tally.failed), (2, 0))
-        tally, _ = kselftest.judge(program, "c", [good, Run("two b", "", 1)])
+        tally = kselftest.judge(program, [good, Run("two b", "", 1)])
         self.assertEqual(tally.passed, 1)
         self.assertGreater(tally.failed, 0)
 
