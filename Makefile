@@ -50,6 +50,10 @@ check: setup ## every test that fits into an hour
 check-long: setup ## check, and what takes longer
 	@qemu/check --long $(ARGS)
 
+.PHONY: check-configs
+check-configs: programs ## kernels with one option off, C and Rust compared
+	@qemu/check-configs $(ARGS)
+
 .PHONY: test
 test: kernel programs ## the guest suite on FLAVOUR, for example ARGS="--filter copy"
 	@qemu/run --flavour $(FLAVOUR) $(ARGS)

@@ -43,11 +43,45 @@ FLAVOURS = {
 }
 
 
+@dataclass(frozen=True)
+class Variant:
+    """The release configuration with one option off, as flavours c-NAME and rust-NAME.
+
+    `config/NAME.config` names the option and all that is lost with it.
+    """
+
+    name: str
+    about: str
+
+    @property
+    def flavours(self):
+        """The C kernel, which says what is right, and the Rust kernel."""
+        return tuple(Flavour(f"{who}-{self.name}", "variant", ("base", self.name, who), 1918,
+                             f"{who.capitalize()} {self.about}") for who in ("c", "rust"))
+
+
+VARIANTS = {
+    v.name: v
+    for v in (
+        Variant("no-thp", "without transparent huge pages"),
+        Variant("no-hugetlb", "without hugetlb"),
+        Variant("no-swap", "without swap"),
+        Variant("no-pte-markers", "without PTE markers"),
+        Variant("no-memcg", "without memory control groups"),
+        Variant("no-mmu-notifier", "without MMU notifiers"),
+        # PER_VMA_LOCK has no prompt: it is on wherever there are several processors.
+        Variant("no-smp", "without SMP, and so without per-VMA locks and NUMA"),
+    )
+}
+
+
 def flavour(name):
     """Look a flavour up; an unknown name lists the known ones."""
-    if name not in FLAVOURS:
-        die(f"unknown FLAVOUR '{name}', one of: {' '.join(FLAVOURS)}")
-    return FLAVOURS[name]
+    known = FLAVOURS | {f.name: f for v in VARIANTS.values() for f in v.flavours}
+    if name not in known:
+        die(f"unknown FLAVOUR '{name}', one of: {' '.join(FLAVOURS)}; "
+            f"or c-VARIANT, rust-VARIANT of: {' '.join(VARIANTS)}")
+    return known[name]
 
 
 _SET = re.compile(r"^(CONFIG_\w+)=(.*)$")

@@ -160,7 +160,12 @@ SUITES = (
         "kselftest", "the kernel's own userfaultfd tests in the guest",
         lambda flavour: [QEMU / "kselftest", "--flavour", flavour,
                          "--summary", rows_file("kselftest", flavour)],
-        budget=2700, rows=True, flavours=("c",), long=("c-debug",),
+        budget=10800, rows=True, flavours=("c",), long=("rust", "rust-debug", "c-debug"),
         needs=("kernel", "programs"),
+    ),
+    Suite(
+        "configs", "kernels with one option off, C and Rust compared",
+        lambda flavour: [QEMU / "check-configs", "--summary", rows_file("configs", flavour)],
+        budget=18000, rows=True, flavours=(), long=("",), needs=("tree", "programs"),
     ),
 )
