@@ -99,9 +99,6 @@ impl Offer {
             .without(Features::EVENT_REMAP)
             .without(Features::EVENT_REMOVE)
             .without(Features::EVENT_UNMAP)
-            // fills
-            .without(Features::MISSING_HUGETLBFS)
-            .without(Features::MINOR_HUGETLBFS)
             // moving
             .without(Features::MOVE),
         modes: Modes::ALL,
