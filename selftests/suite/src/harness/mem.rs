@@ -72,12 +72,7 @@ impl Mapping {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let all = Self::new((pages + 2) * PAGE, libc::PROT_NONE, flags, None, 0).expect("mmap");
         all.protect(PAGE, pages * PAGE, RW).expect("mprotect");
-        let mapping = Mapping {
-            start: all.page(1),
-            len: pages * PAGE,
-        };
-        all.leak();
-        mapping
+        all.cut(PAGE, pages * PAGE)
     }
 
     /// Shared anonymous memory (shmem), readable and writable.
@@ -129,6 +124,14 @@ impl Mapping {
     pub fn page(&self, index: u64) -> u64 {
         assert!(index * PAGE < self.len, "page {index} lies outside");
         self.start + index * PAGE
+    }
+
+    /// A part of the memory by itself; the rest stays as it is.
+    pub fn cut(self, offset: u64, len: u64) -> Mapping {
+        assert!(offset + len <= self.len, "offset {offset} lies outside");
+        let start = self.start + offset;
+        self.leak();
+        Mapping { start, len }
     }
 
     /// Makes the value forget its memory, which then stays or is somebody else's to unmap.

@@ -13,6 +13,7 @@ const IORING_OFF_SQES: u64 = 0x1000_0000;
 const IORING_FEAT_SINGLE_MMAP: u32 = 1;
 const IORING_ENTER_GETEVENTS: u64 = 1;
 const IORING_REGISTER_BUFFERS: u64 = 0;
+const IORING_UNREGISTER_BUFFERS: u64 = 1;
 const IORING_OP_POLL_ADD: u8 = 6;
 const IORING_OP_ASYNC_CANCEL: u8 = 14;
 const IORING_OP_READ: u8 = 22;
@@ -131,6 +132,20 @@ impl Uring {
             0,
         ];
         // SAFETY: the kernel reads one vector, and pins memory of a mapping.
+        unsafe { user::syscall(libc::SYS_io_uring_register, args) }.map(drop)
+    }
+
+    /// Gives the registered buffer back.
+    pub fn unregister_buffer(&self) -> Result<(), Errno> {
+        let args = [
+            self.fd.as_raw_fd() as u64,
+            IORING_UNREGISTER_BUFFERS,
+            0,
+            0,
+            0,
+            0,
+        ];
+        // SAFETY: nothing is read or written.
         unsafe { user::syscall(libc::SYS_io_uring_register, args) }.map(drop)
     }
 

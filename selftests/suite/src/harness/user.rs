@@ -84,6 +84,12 @@ pub fn mlock(address: u64, len: u64) -> Result<(), Errno> {
     Errno::result(unsafe { libc::mlock(pointer(address), len as usize) }).map(drop)
 }
 
+/// mlock2(2), with flags.
+pub fn mlock_with(address: u64, len: u64, flags: u64) -> Result<(), Errno> {
+    // SAFETY: locking changes no contents.
+    unsafe { syscall(libc::SYS_mlock2, [address, len, flags, 0, 0, 0]) }.map(drop)
+}
+
 /// A futex(2) operation without a time limit; the value is the expected one or the number of
 /// threads to wake.
 pub fn futex(address: u64, operation: i32, value: u32) -> Result<i64, Errno> {

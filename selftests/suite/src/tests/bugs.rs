@@ -40,7 +40,7 @@ tests! {
 }
 
 /// Runs functions in threads that start at once, and waits for all of them.
-fn together(bodies: Vec<Box<dyn FnOnce() + Send>>) {
+pub(super) fn together(bodies: Vec<Box<dyn FnOnce() + Send>>) {
     let start = Arc::new(Barrier::new(bodies.len()));
     let threads: Vec<_> = bodies
         .into_iter()

@@ -39,7 +39,7 @@ tests! {
 }
 
 /// What mappings are made of.
-const MAPPINGS: &[&str] = &["vm_area_struct", "anon_vma", "anon_vma_chain"];
+pub(super) const MAPPINGS: &[&str] = &["vm_area_struct", "anon_vma", "anon_vma_chain"];
 /// A size for which there is a table of the second level, and one to spare on each side.
 const HUGE: u64 = 3 << 30;
 const GIB: u64 = 1 << 30;
@@ -244,7 +244,7 @@ fn closing_gives_the_memory_up() {
 
 /// Registered memory in which no page table and no reverse map is there yet, and the offset of a
 /// page whose tables are nobody else's.
-fn untouched(uffd: &Uffd) -> (Mapping, u64) {
+pub(super) fn untouched(uffd: &Uffd) -> (Mapping, u64) {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let memory = Mapping::new(HUGE, RW, flags, None, 0).expect("mmap");
     let _ = memory.advise(0, memory.len(), libc::MADV_NOHUGEPAGE);

@@ -261,7 +261,7 @@ fn heap() {
 }
 
 /// The range of a mapping with a name.
-fn named(name: &str) -> Option<(u64, u64)> {
+pub(super) fn named(name: &str) -> Option<(u64, u64)> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let line = maps.lines().find(|line| line.ends_with(name))?;
     let (start, end) = line.split(' ').next()?.split_once('-')?;

@@ -18,9 +18,11 @@ mod features;
 mod fill;
 mod gup;
 mod injection;
+mod injection_move;
 mod layout;
 mod memory;
 mod missing;
+mod moving;
 mod permissions;
 mod poll;
 mod process;
@@ -36,6 +38,7 @@ pub fn all() -> Vec<Test> {
     // For these a kernel is built that can fail: in any other they are not part of the suite.
     if inject::possible() {
         all.extend_from_slice(injection::TESTS);
+        all.extend_from_slice(injection_move::TESTS);
     }
     all
 }
@@ -58,6 +61,11 @@ const MODULES: &[&[Test]] = &[
     layout::TESTS,
     memory::TESTS,
     missing::TESTS,
+    moving::huge::TESTS,
+    moving::invalid::TESTS,
+    moving::pages::TESTS,
+    moving::races::TESTS,
+    moving::swap::TESTS,
     permissions::TESTS,
     poll::TESTS,
     process::TESTS,
