@@ -125,10 +125,9 @@ class Judge(unittest.TestCase):
         self.assertEqual(tally.problems, ["listed as skipped, but it is not: slow"])
 
     def test_status_of_listed_failures(self):
-        for status in (0, 139):
-            tally = judge(ON_RUST, status=status, flavour="rust-debug")
-            self.assertEqual(tally.problems,
-                             [f"one: exit status {status} although only listed tests failed"])
+        self.assertEqual(judge(ON_RUST, status=0, flavour="rust-debug").problems, [])
+        self.assertEqual(judge(ON_RUST, status=139, flavour="rust-debug").problems,
+                         ["one: exit status 139 although only listed tests failed"])
 
     def test_too_few_passes(self):
         tally = judge("1..3\nok 1 a\nok 2 huge\nok 3 slow # SKIP no\n")
