@@ -25,17 +25,18 @@ def _may_skip(c, rust, listed):
     return rust.reason == c.reason or (both and _lacking(rust.reason) == both)
 
 
-def _compare_offers(tally, c, rust, listed):
-    """Rust offers what C offers, but for the features that listed tests wait for."""
+def _compare_offers(tally, c, rust, lacks):
+    """Rust offers what C offers, but for what it is known to lack."""
     offers = [_OFFERED.search(text) for text in (c, rust)]
     if None in offers:
         tally.fail("a kernel did not say what it offers")
         return
     on_c, on_rust = (set(found[1].split()) for found in offers)
-    waiting = set().union(*map(_lacking, listed.values()))
-    for which, names in (("C", on_c - on_rust - waiting), ("Rust", on_rust - on_c)):
+    for problem, names in (("offered by C only", on_c - on_rust - lacks),
+                           ("offered by Rust only", on_rust - on_c),
+                           ("listed as lacking, but offered", on_rust & lacks)):
         if names:
-            tally.fail(f"offered by {which} only: {' '.join(sorted(names))}")
+            tally.fail(f"{problem}: {' '.join(sorted(names))}")
 
 
 def _compare_case(tally, name, c, rust, listed):
@@ -56,13 +57,14 @@ def _compare_case(tally, name, c, rust, listed):
         tally.fail(f"{name}: {', '.join(words)}")
 
 
-def compare(c_text, rust_text, listed):
-    """The tally of both runs. `listed`: {test: reason} for what may skip on Rust alone.
+def compare(c_text, rust_text, listed, lacks):
+    """The tally of both runs. What Rust alone may do: skip the tests of `listed` ({test: reason}), and
+    not offer the features of `lacks`.
 
     Passed: passes on both. Skipped: skips on both for the same reason, or is listed.
     """
     tally = Tally()
-    _compare_offers(tally, c_text, rust_text, listed)
+    _compare_offers(tally, c_text, rust_text, lacks)
     cases = []
     for who, text in (("C", c_text), ("Rust", rust_text)):
         report = ktap.parse(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads selftests/suite/differences.toml: which tests of the guest suite may skip, where and why."""
+"""Reads selftests/suite/differences.toml: what may skip in the guest suite, or be missing, and why."""
 
 import fnmatch
 import tomllib
@@ -7,7 +7,11 @@ import tomllib
 from common import ROOT, die
 
 PATH = ROOT / "selftests" / "suite" / "differences.toml"
-KEYS = {"skip": {"reason", "flavours", "tests"}, "differ": {"c", "rust", "tests"}}
+KEYS = {
+    "skip": {"reason", "flavours", "tests"},
+    "differ": {"c", "rust", "tests"},
+    "lacks": {"reason", "flavours", "features"},
+}
 
 
 def _need(condition, text):
@@ -41,6 +45,17 @@ def skips(text, flavour):
     return found
 
 
+def lacks(text, flavour):
+    """The features that one flavour does not offer though C does."""
+    return {feature for entry in load(text).get("lacks", ())
+            if fnmatch.fnmatchcase(flavour, entry["flavours"]) for feature in entry["features"]}
+
+
 def guest_skips(flavour):
     """{test: reason} for the guest suite on one flavour."""
     return skips(PATH.read_text(), flavour)
+
+
+def guest_lacks(flavour):
+    """Features that one flavour is known to lack."""
+    return lacks(PATH.read_text(), flavour)

@@ -24,6 +24,11 @@ tests = ["a::d"]
 tests = ["a::e"]
 c = "this"
 rust = "that"
+
+[[lacks]]
+reason = "later"
+flavours = "rust*"
+features = ["EVENT_A", "EVENT_B"]
 """
 
 
@@ -33,6 +38,8 @@ class Load(unittest.TestCase):
         self.assertEqual(differences.skips(TOML, "rust"), both)
         self.assertEqual(differences.skips(TOML, "rust-small"), {**both, "a::d": "one processor"})
         self.assertEqual(differences.skips(TOML, "c"), {})
+        self.assertEqual(differences.lacks(TOML, "rust-debug"), {"EVENT_A", "EVENT_B"})
+        self.assertEqual(differences.lacks(TOML, "c-debug"), set())
 
     def test_bad_files(self):
         for text, part in (
@@ -51,8 +58,8 @@ class RealList(unittest.TestCase):
         self.data = differences.load(differences.PATH.read_text())
 
     def test_tests_exist(self):
-        for kind in differences.KEYS:
-            for entry in self.data[kind]:
+        for kind in ("skip", "differ"):
+            for entry in self.data.get(kind, ()):
                 for test in entry["tests"]:
                     module, name = test.rsplit("::", 1)
                     source = differences.PATH.parent / "src" / "tests" / module.replace("::", "/")
@@ -60,14 +67,20 @@ class RealList(unittest.TestCase):
                                      rf"\bfn {re.escape(name)}\(")
 
     def test_flavours_exist(self):
-        for entry in self.data["skip"]:
+        for entry in (*self.data.get("skip", ()), *self.data.get("lacks", ())):
             self.assertTrue(fnmatch.filter(FLAVOURS, entry["flavours"]), entry)
         for flavour in FLAVOURS:
             differences.guest_skips(flavour)
 
-    def test_nothing_skips_on_c(self):
+    def test_features_exist(self):
+        names = (differences.PATH.parents[1] / "uffd" / "src" / "abi.rs").read_text()
+        for feature in differences.guest_lacks("rust"):
+            self.assertRegex(names, rf"\bUFFD_FEATURE_{feature}\b")
+
+    def test_nothing_is_missing_on_c(self):
         for flavour in ("c", "c-debug"):
             self.assertEqual(differences.guest_skips(flavour), {})
+            self.assertEqual(differences.guest_lacks(flavour), set())
 
 
 if __name__ == "__main__":
