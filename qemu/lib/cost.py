@@ -54,7 +54,7 @@ def parse(text):
             found = json.loads(line)
             if "kernel" in found:
                 kernel = found["kernel"]
-            else:
+            elif "lacking" not in found:
                 samples.setdefault(found["row"], []).append(
                     (float(found["cost"]), float(found["switches"])))
     except (ValueError, KeyError, TypeError):

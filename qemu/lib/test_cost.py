@@ -38,6 +38,10 @@ class Samples(unittest.TestCase):
         self.assertEqual(figures["a"].spread, 1)
         self.assertEqual(figures["b"].spread, 0)
 
+    def test_what_a_kernel_lacks_has_no_figure(self):
+        text = '{"kernel": "Linux 1"}\n{"lacking": "a"}\n' + sample("b", 7)
+        self.assertEqual(list(cost.parse(text)[1]), ["b"])
+
     def test_anything_else_is_an_error(self):
         for text in ("", "hello\n", '{"kernel": "x"}\n', '{"kernel": "x"}\n{"row": "a"}\n', "7\n"):
             with self.subTest(text), self.assertRaises(Failure):

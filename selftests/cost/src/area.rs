@@ -12,10 +12,40 @@ use crate::{call, Result};
 /// Size of a page; the figures are for x86-64.
 pub const PAGE: u64 = 4096;
 
-/// Private anonymous pages. Nothing has a reference into them: the kernel changes them.
+/// What memory is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Private anonymous pages that never become huge.
+    Anonymous,
+    /// Pages of a file in memory (shmem).
+    Shared,
+    /// Private huge pages of 2 MiB (hugetlb).
+    Huge,
+}
+
+impl Kind {
+    /// Bytes of a page.
+    pub fn page(self) -> u64 {
+        match self {
+            Kind::Anonymous | Kind::Shared => PAGE,
+            Kind::Huge => 2 << 20,
+        }
+    }
+
+    fn flags(self) -> MapFlags {
+        match self {
+            Kind::Anonymous => MapFlags::MAP_PRIVATE,
+            Kind::Shared => MapFlags::MAP_SHARED,
+            Kind::Huge => MapFlags::MAP_PRIVATE | MapFlags::MAP_HUGETLB,
+        }
+    }
+}
+
+/// Pages that nothing has a reference into: the kernel changes them.
 pub struct Area {
     base: NonNull<u8>,
     pages: u64,
+    kind: Kind,
 }
 
 // SAFETY: the value only stands for addresses; what is behind them is read by volatile accesses of
@@ -23,30 +53,41 @@ pub struct Area {
 unsafe impl Sync for Area {}
 
 impl Area {
-    /// Maps `pages` pages that are not there yet, and never become huge.
+    /// Maps `pages` private anonymous pages that are not there yet.
     pub fn new(pages: u64) -> Result<Self> {
-        let bytes = NonZeroUsize::new((pages * PAGE) as usize).ok_or("an area without pages")?;
+        Self::of(Kind::Anonymous, pages)
+    }
+
+    /// The same of any kind.
+    pub fn of(kind: Kind, pages: u64) -> Result<Self> {
+        let len = (pages * kind.page()) as usize;
+        let bytes = NonZeroUsize::new(len).ok_or("an area without pages")?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: no address is asked for, so the mapping takes nobody's place.
-        let base = unsafe { mmap_anonymous(None, bytes, access, MapFlags::MAP_PRIVATE) }
-            .map_err(call("mmap"))?;
+        let base =
+            unsafe { mmap_anonymous(None, bytes, access, kind.flags()) }.map_err(call("mmap"))?;
         // SAFETY: the range was mapped just now. A kernel without huge pages does not know the
         // advice: there is nothing to switch off then.
         let _ = unsafe { madvise(base, bytes.get(), MmapAdvise::MADV_NOHUGEPAGE) };
         let base = base.cast();
-        Ok(Self { base, pages })
+        Ok(Self { base, pages, kind })
     }
 
     /// The same with the pages there.
     pub fn filled(pages: u64) -> Result<Self> {
         let area = Self::new(pages)?;
-        (0..pages).for_each(|page| area.write(page));
+        area.fill();
         Ok(area)
+    }
+
+    /// Writes to each page.
+    pub fn fill(&self) {
+        (0..self.pages).for_each(|page| self.write(page));
     }
 
     /// Length in bytes.
     pub fn len(&self) -> u64 {
-        self.pages * PAGE
+        self.pages * self.kind.page()
     }
 
     /// The address of a page.
@@ -66,18 +107,26 @@ impl Area {
         unsafe { self.pointer(page).write_volatile(1) }
     }
 
-    /// Makes the pages from `first` on missing again.
+    /// Makes the pages from `first` on missing again. A file keeps them.
     pub fn discard(&self, first: u64) -> Result<()> {
-        let bytes = ((self.pages - first) * PAGE) as usize;
+        self.advise(first, MmapAdvise::MADV_DONTNEED)
+    }
+
+    /// Takes all pages out of the file, too.
+    pub fn remove(&self) -> Result<()> {
+        self.advise(0, MmapAdvise::MADV_REMOVE)
+    }
+
+    fn advise(&self, first: u64, advice: MmapAdvise) -> Result<()> {
+        let bytes = ((self.pages - first) * self.kind.page()) as usize;
         // SAFETY: the range ends where the mapping does, and nobody counts on what it holds.
-        unsafe { madvise(self.pointer(first).cast(), bytes, MmapAdvise::MADV_DONTNEED) }
-            .map_err(call("madvise"))
+        unsafe { madvise(self.pointer(first).cast(), bytes, advice) }.map_err(call("madvise"))
     }
 
     fn pointer(&self, page: u64) -> NonNull<u8> {
         assert!(page < self.pages, "page {page} of {}", self.pages);
         // SAFETY: the assertion keeps the result within the mapping.
-        unsafe { self.base.add((page * PAGE) as usize) }
+        unsafe { self.base.add((page * self.kind.page()) as usize) }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::unistd::gettid;
-use uffd::abi::UFFDIO_REGISTER_MODE_MISSING;
+use uffd::abi::*;
 use uffd::{Errno, Event, Uffd};
 
 use crate::area::{Area, PAGE};
@@ -35,6 +35,15 @@ pub enum Waiting {
     Poll,
 }
 
+/// What faults are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A page is missing, and gets a copy.
+    Copy,
+    /// A page is protected against writing, and no longer.
+    Unprotect,
+}
+
 /// Who takes part.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
@@ -44,6 +53,8 @@ pub struct Fault {
     pub waiting: Waiting,
     /// Threads that sleep in faults on pages of their own, which nobody resolves meanwhile.
     pub sleepers: u64,
+    /// What they are about.
+    pub answer: Answer,
     /// Faults in a repeat.
     pub ops: u64,
 }
@@ -57,14 +68,19 @@ impl Fault {
             Waiting::Read => 0,
             Waiting::Poll => libc::O_NONBLOCK,
         })?;
-        let area = Area::new(self.sleepers + self.ops)?;
-        uffd.register(area.page(0), area.len(), UFFDIO_REGISTER_MODE_MISSING)
+        let pages = self.sleepers + self.ops;
+        let (area, mode) = match self.answer {
+            Answer::Copy => (Area::new(pages)?, UFFDIO_REGISTER_MODE_MISSING),
+            Answer::Unprotect => (Area::filled(pages)?, UFFDIO_REGISTER_MODE_WP),
+        };
+        uffd.register(area.page(0), area.len(), mode)
             .map_err(call("UFFDIO_REGISTER"))?;
         let desk = Desk {
             uffd,
             source: Area::filled(1)?,
             last: AtomicBool::new(false),
             waiting: self.waiting,
+            answer: self.answer,
         };
         thread::scope(|scope| {
             self.measure(scope, &desk, &area, repeats)
@@ -85,28 +101,28 @@ impl Fault {
             .collect::<Result<Vec<i32>>>()?;
         wait_asleep(&readers);
 
-        let touch = || {
-            (self.sleepers..self.sleepers + self.ops).for_each(|page| {
-                area.read(page);
+        let touch = |pages: u64| {
+            (self.sleepers..self.sleepers + pages).for_each(|page| match self.answer {
+                Answer::Copy => drop(area.read(page)),
+                Answer::Unprotect => area.write(page),
             });
             Ok(())
         };
+        desk.reset(area, self.sleepers)?;
         let start = Instant::now();
         while start.elapsed() < WARM_UP {
-            touch()?;
-            area.discard(self.sleepers)?;
+            touch(self.ops)?;
+            desk.reset(area, self.sleepers)?;
         }
         let mut samples = Vec::new();
         for _ in 0..repeats {
-            area.discard(self.sleepers)?;
-            samples.push(Sample::take(self.ops, touch)?);
+            desk.reset(area, self.sleepers)?;
+            samples.push(Sample::take(self.ops, || touch(self.ops))?);
         }
 
-        area.discard(self.sleepers)?;
+        desk.reset(area, self.sleepers)?;
         desk.last.store(true, Ordering::Relaxed);
-        (0..self.readers as u64).for_each(|index| {
-            area.read(self.sleepers + index);
-        });
+        touch(self.readers as u64)?;
         if self.sleepers > 0 {
             desk.uffd
                 .zeropage(area.page(0), self.sleepers * PAGE, 0)
@@ -144,6 +160,7 @@ struct Desk {
     /// From now on, whoever has resolved a fault leaves. Changes while no fault is pending.
     last: AtomicBool,
     waiting: Waiting,
+    answer: Answer,
 }
 
 impl Desk {
@@ -153,12 +170,37 @@ impl Desk {
             let address = self.next()?;
             // Only until the page is there is the thread that tells us to leave known to wait.
             let last = self.last.load(Ordering::Relaxed);
-            self.uffd
-                .copy(address, self.source.page(0), PAGE, 0)
-                .map_err(|partial| format!("UFFDIO_COPY: {partial}"))?;
+            self.resolve(address)?;
             if last {
                 return Ok(());
             }
+        }
+    }
+
+    /// Resolves a fault.
+    fn resolve(&self, address: u64) -> Result<()> {
+        match self.answer {
+            Answer::Copy => self
+                .uffd
+                .copy(address, self.source.page(0), PAGE, 0)
+                .map(drop)
+                .map_err(|partial| format!("UFFDIO_COPY: {partial}")),
+            Answer::Unprotect => self
+                .uffd
+                .writeprotect(address, PAGE, 0)
+                .map_err(call("UFFDIO_WRITEPROTECT")),
+        }
+    }
+
+    /// Makes the pages from `first` on fault again.
+    fn reset(&self, area: &Area, first: u64) -> Result<()> {
+        let len = area.len() - first * PAGE;
+        match self.answer {
+            Answer::Copy => area.discard(first),
+            Answer::Unprotect => self
+                .uffd
+                .writeprotect(area.page(first), len, UFFDIO_WRITEPROTECT_MODE_WP)
+                .map_err(call("UFFDIO_WRITEPROTECT")),
         }
     }
 

@@ -10,6 +10,7 @@ mod fault;
 mod measure;
 mod request;
 mod rows;
+mod state;
 
 use std::process::ExitCode;
 
@@ -23,7 +24,8 @@ use rows::Row;
 /// Measure what userfaultfd(2) costs; one JSON object per line.
 ///
 /// The first line names the kernel. The others are samples: the row, the operations done, and per
-/// operation the nanoseconds (`cost`) and the voluntary context switches of the whole process.
+/// operation the nanoseconds (`cost`) and the voluntary context switches of the whole process. Of what
+/// the kernel does not offer there is only the row's name (`lacking`).
 ///
 /// Exit status: 0, 1 if a call failed, 2 for bad options.
 #[derive(Parser)]
@@ -50,11 +52,24 @@ fn call(name: &str) -> impl Fn(Errno) -> String + '_ {
 
 /// A descriptor that is ready for use.
 fn open(flags: i32) -> Result<Uffd> {
+    open_with(flags, 0)
+}
+
+/// The same with features that are not on by themselves.
+fn open_with(flags: i32, features: u64) -> Result<Uffd> {
     // Faults in user mode are all we need, and everybody may have them.
     let uffd = Uffd::from_syscall(libc::O_CLOEXEC | UFFD_USER_MODE_ONLY as i32 | flags)
         .map_err(call("userfaultfd"))?;
-    uffd.api(0).map_err(call("UFFDIO_API"))?;
+    uffd.api(features).map_err(call("UFFDIO_API"))?;
     Ok(uffd)
+}
+
+/// The features of the kernel.
+fn offered() -> Result<u64> {
+    let uffd = Uffd::from_syscall(libc::O_CLOEXEC | UFFD_USER_MODE_ONLY as i32)
+        .map_err(call("userfaultfd"))?;
+    let api = uffd.api(0).map_err(call("UFFDIO_API"))?;
+    Ok(api.features)
 }
 
 fn main() -> ExitCode {
@@ -92,8 +107,13 @@ fn run(rows: &[Row], repeats: usize) -> Result<()> {
         kernel.sysname().display(),
         kernel.release().display()
     );
+    let offered = offered()?;
     measure::run_in_turn()?;
     for row in rows {
+        if row.needs & !offered != 0 {
+            println!("{{\"lacking\": \"{}\"}}", row.name);
+            continue;
+        }
         measure::settle()?;
         let samples = row
             .run(repeats)

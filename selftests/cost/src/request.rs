@@ -12,7 +12,7 @@ use crate::measure::Sample;
 use crate::{call, open, Result};
 
 /// Calls in a repeat, unless they do a lot each.
-const CALLS: u64 = 2000;
+pub const CALLS: u64 = 2000;
 /// Turns of the loop that gauges the clock.
 const TURNS: u64 = 1_000_000;
 
@@ -23,10 +23,21 @@ fn repeat(
     area: &Area,
     work: impl Fn() -> Result<()>,
 ) -> Result<Vec<Sample>> {
+    repeat_after(repeats, ops, || area.discard(0), work)
+}
+
+/// The same with anything that is needed before each, the work of which does not count.
+pub fn repeat_after(
+    repeats: usize,
+    ops: u64,
+    before: impl Fn() -> Result<()>,
+    work: impl Fn() -> Result<()>,
+) -> Result<Vec<Sample>> {
+    before()?;
     work()?;
     (0..repeats)
         .map(|_| {
-            area.discard(0)?;
+            before()?;
             Sample::take(ops, &work)
         })
         .collect()

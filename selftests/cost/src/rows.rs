@@ -2,9 +2,11 @@
 
 //! What there is to measure.
 
-use crate::fault::{Fault, Waiting};
+use uffd::abi::*;
+
+use crate::fault::{Answer, Fault, Waiting};
 use crate::measure::Sample;
-use crate::{request, Result};
+use crate::{request, state, Result};
 
 /// Threads asleep on other pages.
 const SLEEPERS: [u64; 5] = [0, 16, 256, 1024, 4096];
@@ -16,6 +18,7 @@ const ROUND_TRIP: Fault = Fault {
     readers: 1,
     waiting: Waiting::Read,
     sleepers: 0,
+    answer: Answer::Copy,
     ops: 2000,
 };
 /// Faults in a repeat where each may cost a lot.
@@ -27,6 +30,8 @@ pub struct Row {
     pub name: String,
     /// What it is.
     pub about: String,
+    /// The features without which there is no such figure.
+    pub needs: u64,
     work: Work,
 }
 
@@ -40,8 +45,13 @@ impl Row {
         Self {
             name: name.into(),
             about: about.into(),
+            needs: 0,
             work,
         }
+    }
+
+    fn needs(self, needs: u64) -> Self {
+        Self { needs, ..self }
     }
 
     /// Whether the row is meant by this option.
@@ -57,6 +67,73 @@ impl Row {
             Work::Request(request) => request(repeats),
         }
     }
+}
+
+/// Other memory and other states of pages.
+fn states() -> [Row; 11] {
+    use Work::Request;
+    const WP: u64 = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+    let protected = Fault {
+        answer: Answer::Unprotect,
+        ..ROUND_TRIP
+    };
+    let row = |name, about, needs, work| Row::new(name, about, work).needs(needs);
+    [
+        row(
+            "copy-shmem-1",
+            "UFFDIO_COPY of 1 page of a file in memory",
+            UFFD_FEATURE_MISSING_SHMEM,
+            Request(state::copy_shared),
+        ),
+        row(
+            "copy-hugetlb-1",
+            "UFFDIO_COPY of 1 huge page of 2 MiB",
+            UFFD_FEATURE_MISSING_HUGETLBFS,
+            Request(state::copy_huge),
+        ),
+        row(
+            "continue-1",
+            "UFFDIO_CONTINUE of 1 page of a file in memory",
+            UFFD_FEATURE_MINOR_SHMEM,
+            Request(state::map),
+        ),
+        row(
+            "poison-1",
+            "UFFDIO_POISON of 1 page",
+            UFFD_FEATURE_POISON,
+            Request(state::poison),
+        ),
+        row("move-1", "UFFDIO_MOVE of 1 page", UFFD_FEATURE_MOVE, {
+            Request(|repeats| state::move_pages(repeats, 1))
+        }),
+        row("move-512", "UFFDIO_MOVE of 512 pages", UFFD_FEATURE_MOVE, {
+            Request(|repeats| state::move_pages(repeats, 512))
+        }),
+        row("wp-1", "UFFDIO_WRITEPROTECT of 1 page, on and off", WP, {
+            Request(|repeats| state::protect(repeats, 1))
+        }),
+        row("wp-512", "the same of 512 pages", WP, {
+            Request(|repeats| state::protect(repeats, 512))
+        }),
+        row(
+            "rwp-1",
+            "UFFDIO_RWPROTECT of 1 page, on and off",
+            UFFD_FEATURE_RWP,
+            Request(state::protect_any),
+        ),
+        row(
+            "fault-wp",
+            "write-protect fault, blocking read, protection off",
+            WP,
+            Work::Fault(protected),
+        ),
+        row(
+            "fault-wp-async",
+            "write-protect fault that the kernel resolves by itself",
+            UFFD_FEATURE_WP_ASYNC,
+            Request(state::async_fault),
+        ),
+    ]
 }
 
 /// All rows, in the order of the table.
@@ -105,6 +182,7 @@ pub fn all() -> Vec<Row> {
             Request(request::register),
         ),
     ];
+    rows.extend(states());
     rows.extend(READERS.map(|readers| {
         let fault = Fault {
             readers,
