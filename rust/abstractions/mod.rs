@@ -19,6 +19,7 @@ pub(crate) mod mmap;
 mod page_cache;
 pub(crate) mod pgtable;
 mod protect;
+pub(crate) mod pt_lock;
 pub(crate) mod slab;
 pub(crate) mod sleepers;
 pub(crate) mod task;

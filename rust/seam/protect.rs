@@ -2,7 +2,10 @@
 
 //! Protection changes and page-table lock pairs that other mm files call.
 
-use core::ptr::NonNull;
+use core::{
+    mem::forget,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
@@ -18,6 +21,7 @@ use kernel::{
 
 use crate::{
     abstractions::{
+        pt_lock::TableLocks,
         slab::SlabRef,
         vma::MmapVma, //
     },
@@ -104,19 +108,8 @@ pub(crate) unsafe extern "C" fn double_pt_lock(
     ptl1: *mut bindings::spinlock_t,
     ptl2: *mut bindings::spinlock_t,
 ) {
-    let (first, second) = if ptl1 < ptl2 {
-        (ptl1, ptl2)
-    } else {
-        (ptl2, ptl1)
-    };
-    // SAFETY: Both locks are initialised and not held, and taking them in the order of addresses
-    // is the rule every taker of two page-table locks follows.
-    unsafe {
-        bindings::uffd_spin_lock(first);
-        if first != second {
-            bindings::uffd_spin_lock_nested(second);
-        }
-    }
+    // SAFETY: Both are page-table locks that this task does not hold.
+    forget(unsafe { TableLocks::lock(ptl1, ptl2) });
 }
 
 /// Drops the locks that [`double_pt_lock`] took.
@@ -129,11 +122,6 @@ pub(crate) unsafe extern "C" fn double_pt_unlock(
     ptl1: *mut bindings::spinlock_t,
     ptl2: *mut bindings::spinlock_t,
 ) {
-    // SAFETY: The caller holds both locks.
-    unsafe {
-        bindings::uffd_spin_unlock(ptl1);
-        if ptl1 != ptl2 {
-            bindings::uffd_spin_unlock(ptl2);
-        }
-    }
+    // SAFETY: The caller holds both locks, which were forgotten when they were taken.
+    drop(unsafe { TableLocks::adopt(ptl1, ptl2) });
 }
