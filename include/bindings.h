@@ -19,6 +19,7 @@
 #include <linux/userfaultfd_k.h>
 
 #include "../../internal.h"
+#include "../../swap.h"
 
 /* What glue.c and the crate call of each other. */
 #include "glue.h"
@@ -43,3 +44,9 @@ const vm_flags_t RUST_CONST_HELPER_UFFD_VM_RWP = VM_UFFD_RWP;
 const vm_flags_t RUST_CONST_HELPER_UFFD_VM_MODES = __VM_UFFD_FLAGS;
 const vm_flags_t RUST_CONST_HELPER_UFFD_VM_ACCESS = VM_ACCESS_FLAGS;
 const vm_flags_t RUST_CONST_HELPER_UFFD_VM_EXCLUDED = VM_DROPPABLE | VM_SHADOW_STACK;
+
+/* Moving pages. */
+const vm_flags_t RUST_CONST_HELPER_UFFD_VM_UNMOVABLE =
+	VM_PFNMAP | VM_IO | VM_HUGETLB | VM_MIXEDMAP | VM_SHADOW_STACK;
+const vm_flags_t RUST_CONST_HELPER_UFFD_VM_LOCKED = VM_LOCKED;
+const unsigned long RUST_CONST_HELPER_UFFD_PMD_SIZE = PMD_SIZE;

@@ -23,4 +23,8 @@ struct mmu_gather;
 void uffd_glue_gather(struct mm_struct *mm,
 		      void (*body)(struct mmu_gather *gather, void *data), void *data);
 
+/* Glue: flush_tlb_range(). */
+struct vm_area_struct;
+void uffd_glue_flush_tlb_range(struct vm_area_struct *vma, unsigned long start, unsigned long end);
+
 #endif /* UFFD_RUST_GLUE_H */

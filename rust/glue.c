@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What Rust cannot express: the syscall entry, whose symbol, tracing data and
- * register layout come from one macro per architecture, the sysctl table, and
- * a TLB gather, whose layout bindgen cannot see.
+ * register layout come from one macro per architecture, the sysctl table, a
+ * TLB gather, whose layout bindgen cannot see, and a TLB flush, which helpers
+ * cannot reach.
  */
+#include <linux/hugetlb.h>
 #include <linux/init.h>
 #include <linux/syscalls.h>
 #include <linux/sysctl.h>
 
 #include <asm/tlb.h>
+#include <asm/tlbflush.h>
 
 #include "../include/glue.h"
 
 SYSCALL_DEFINE1(userfaultfd, int, flags)
 {
 	return uffd_rs_syscall(flags);
+}
+
+/* Declared for what is built in only, which helpers are not. */
+void uffd_glue_flush_tlb_range(struct vm_area_struct *vma, unsigned long start, unsigned long end)
+{
+	flush_tlb_range(vma, start, end);
 }
 
 static int unprivileged_userfaultfd __read_mostly;

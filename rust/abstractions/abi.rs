@@ -61,6 +61,8 @@ pub(crate) const RWPROTECT: u32 =
 /// `UFFDIO_SET_MODE`.
 pub(crate) const SET_MODE: u32 =
     _IOW::<bindings::uffdio_set_mode>(TYPE, bindings::_UFFDIO_SET_MODE);
+/// `UFFDIO_MOVE`.
+pub(crate) const MOVE: u32 = _IOWR::<bindings::uffdio_move>(TYPE, bindings::_UFFDIO_MOVE);
 
 const TYPE: u32 = bindings::UFFDIO;
 

@@ -49,7 +49,7 @@ use crate::pure::{
 ///
 /// The lock is held, by the current thread, and given back when this is dropped.
 #[cfg(CONFIG_PER_VMA_LOCK)]
-struct VmaReadLock<'mm> {
+pub(super) struct VmaReadLock<'mm> {
     vma: NonNull<VmaRef>,
     /// Unlocking may wake a writer that waits in the address space.
     _mm: PhantomData<&'mm MmWithUser>,
@@ -60,7 +60,7 @@ struct VmaReadLock<'mm> {
 #[cfg(CONFIG_PER_VMA_LOCK)]
 impl<'mm> VmaReadLock<'mm> {
     /// Takes over the lock that `guard` owns.
-    fn from_guard(guard: VmaReadGuard<'mm>) -> Self {
+    pub(super) fn from_guard(guard: VmaReadGuard<'mm>) -> Self {
         let vma = NonNull::from(&*guard);
         core::mem::forget(guard);
         // INVARIANT: The guard owned the lock, and can no longer give it back.
@@ -71,7 +71,7 @@ impl<'mm> VmaReadLock<'mm> {
         }
     }
 
-    /// Locks `vma` and lets go of the mmap lock.
+    /// Locks `vma`. Does not wait: `mmap` keeps writers away.
     ///
     /// # Errors
     ///
@@ -80,17 +80,40 @@ impl<'mm> VmaReadLock<'mm> {
     /// # Safety
     ///
     /// `vma` was looked up under `mmap`.
-    unsafe fn downgrade(mmap: MmapReadGuard<'mm>, vma: NonNull<VmaRef>) -> Result<Self> {
+    unsafe fn lock(_mmap: &MmapReadGuard<'mm>, vma: &VmaRef) -> Result<Self> {
         // SAFETY: By the safety requirements the VMA is attached and stable while `mmap` is alive,
         // and no writer can have locked it.
-        let locked = unsafe { bindings::uffd_vma_start_read_locked(vma.cast().as_ptr()) };
-        drop(mmap);
+        let locked = unsafe { bindings::uffd_vma_start_read_locked(vma.as_ptr()) };
+        // SAFETY: Just locked, or not.
+        unsafe { Self::locked(locked, vma) }
+    }
+
+    /// Locks `vma` while the lock of another VMA is held; otherwise as [`VmaReadLock::lock`].
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`: too many readers hold the lock already.
+    ///
+    /// # Safety
+    ///
+    /// `vma` was looked up under `mmap`.
+    pub(super) unsafe fn lock_second(_mmap: &MmapReadGuard<'mm>, vma: &VmaRef) -> Result<Self> {
+        // SAFETY: As in `lock`.
+        let locked = unsafe { bindings::uffd_vma_start_read_locked_nested(vma.as_ptr()) };
+        // SAFETY: Just locked, or not.
+        unsafe { Self::locked(locked, vma) }
+    }
+
+    /// # Safety
+    ///
+    /// If `locked`, the current thread owns the read lock of `vma`.
+    unsafe fn locked(locked: bool, vma: &VmaRef) -> Result<Self> {
         if !locked {
             return Err(EAGAIN);
         }
-        // INVARIANT: Just locked.
+        // INVARIANT: By the safety requirements.
         Ok(Self {
-            vma,
+            vma: NonNull::from(vma),
             _mm: PhantomData,
             _nts: NotThreadSafe,
         })
@@ -149,7 +172,7 @@ impl<'mm> DstVma<'mm> {
     /// Locks the VMA at `address` without the mmap lock. `None` says only that it has to be tried
     /// with it.
     #[cfg(CONFIG_PER_VMA_LOCK)]
-    fn lock_under_rcu(mm: &'mm MmWithUser, address: usize) -> Option<Self> {
+    pub(super) fn lock_under_rcu(mm: &'mm MmWithUser, address: usize) -> Option<Self> {
         let guard = mm.lock_vma_under_rcu(address)?;
         if !can_map_pages(&guard) {
             return None;
@@ -167,24 +190,52 @@ impl<'mm> DstVma<'mm> {
         None
     }
 
-    /// Locks the VMA at `address` by way of the mmap lock (`find_vma_and_prepare_anon` and what
-    /// follows it).
-    fn lock_under_mmap(mm: &'mm MmWithUser, address: usize) -> Result<Self> {
+    /// Locks the VMA at `address` by way of the mmap lock.
+    pub(super) fn lock_under_mmap(mm: &'mm MmWithUser, address: usize) -> Result<Self> {
         let mmap = mm.mmap_read_lock();
-        let vma = mmap.vma_lookup(address).ok_or(ENOENT)?;
-        // SAFETY: The VMA is stable and the mmap lock is held.
-        if !can_map_pages(vma) && unsafe { bindings::__anon_vma_prepare(vma.as_ptr()) } != 0 {
-            return Err(ENOMEM);
-        }
-        let vma = NonNull::from(vma);
+        let vma = find_dst(&mmap, address)?;
         #[cfg(CONFIG_PER_VMA_LOCK)]
-        // SAFETY: Looked up above.
-        let lock = unsafe { VmaReadLock::downgrade(mmap, vma) }?;
+        // SAFETY: Found by `find_dst`.
+        let dst = unsafe { Self::lock_found(&mmap, vma) };
         #[cfg(not(CONFIG_PER_VMA_LOCK))]
-        let lock = mmap;
-        // INVARIANT: One of the two locks is held, and the VMA has been attached and stable since
-        // before its `anon_vma` was looked for; an `anon_vma` stays as long as its VMA.
-        Ok(Self { vma, _lock: lock })
+        let dst = {
+            let vma = NonNull::from(vma);
+            // SAFETY: Found by `find_dst`.
+            Ok(unsafe { Self::keep_found(mmap, vma) })
+        };
+        dst
+    }
+
+    /// Locks a VMA that was found under the mmap lock.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`: too many readers hold the lock already.
+    ///
+    /// # Safety
+    ///
+    /// `vma` is what [`find_dst`] found under `mmap`.
+    #[cfg(CONFIG_PER_VMA_LOCK)]
+    pub(super) unsafe fn lock_found(mmap: &MmapReadGuard<'mm>, vma: &VmaRef) -> Result<Self> {
+        // SAFETY: By the safety requirements.
+        let lock = unsafe { VmaReadLock::lock(mmap, vma) }?;
+        // INVARIANT: Just locked; the VMA has been attached and stable since before its `anon_vma`
+        // was looked for, and an `anon_vma` stays as long as its VMA.
+        Ok(Self {
+            vma: lock.vma,
+            _lock: lock,
+        })
+    }
+
+    /// Keeps the mmap lock for a VMA that was found under it.
+    ///
+    /// # Safety
+    ///
+    /// `vma` is what [`find_dst`] found under `mmap`.
+    #[cfg(not(CONFIG_PER_VMA_LOCK))]
+    pub(super) unsafe fn keep_found(mmap: MmapReadGuard<'mm>, vma: NonNull<VmaRef>) -> Self {
+        // INVARIANT: The mmap lock is held, since before the `anon_vma` was looked for.
+        Self { vma, _lock: mmap }
     }
 
     /// What else is known of it.
@@ -269,6 +320,21 @@ impl Deref for DstVma<'_> {
         // SAFETY: The VMA is locked by the type invariants.
         unsafe { self.vma.as_ref() }
     }
+}
+
+/// Finds the VMA at `address`, to which pages are to go, and makes sure that they can be entered
+/// into the reverse map (`find_vma_and_prepare_anon`). May sleep.
+///
+/// # Errors
+///
+/// `ENOENT`: no VMA. `ENOMEM`: no memory for its `anon_vma`.
+pub(super) fn find_dst<'a>(mmap: &'a MmapReadGuard<'_>, address: usize) -> Result<&'a VmaRef> {
+    let vma = mmap.vma_lookup(address).ok_or(ENOENT)?;
+    // SAFETY: The VMA is stable and the mmap lock is held.
+    if !can_map_pages(vma) && unsafe { bindings::__anon_vma_prepare(vma.as_ptr()) } != 0 {
+        return Err(ENOMEM);
+    }
+    Ok(vma)
 }
 
 /// Whether private pages of `vma` can be entered into the reverse map.

@@ -17,6 +17,13 @@ pub(crate) fn current_mm() -> Result<ARef<Mm>> {
     Ok(ARef::from(&**current!().mm().ok_or(ESRCH)?))
 }
 
+/// Whether `mm` is the address space of the current process.
+pub(crate) fn is_own(mm: &Mm) -> bool {
+    current!()
+        .mm()
+        .is_some_and(|own| core::ptr::eq(own.as_raw(), mm.as_raw()))
+}
+
 /// The structure of an address space that nobody uses.
 #[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
 pub(crate) fn unused_mm() -> Result<ARef<Mm>> {

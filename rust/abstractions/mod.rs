@@ -16,6 +16,8 @@ pub(crate) mod hugetlb;
 pub(crate) mod memory;
 pub(crate) mod mm;
 pub(crate) mod mmap;
+pub(crate) mod move_lock;
+pub(crate) mod moving;
 mod page_cache;
 pub(crate) mod pgtable;
 mod protect;

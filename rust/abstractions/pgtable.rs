@@ -18,30 +18,47 @@ mod tests;
 
 /// One look at a PMD.
 #[derive(Clone, Copy)]
-struct PmdValue(bindings::pmd_t);
+pub(super) struct PmdValue(bindings::pmd_t);
 
 impl PmdValue {
+    /// A look that somebody else took.
+    pub(super) fn new(value: bindings::pmd_t) -> Self {
+        Self(value)
+    }
+
+    /// The value as C has it.
+    #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+    pub(super) fn raw(self) -> bindings::pmd_t {
+        self.0
+    }
+
+    /// Whether both looks saw the same.
+    pub(super) fn is_same(self, other: Self) -> bool {
+        // SAFETY: Works on values.
+        unsafe { bindings::uffd_pmd_same(self.0, other.0) }
+    }
+
     /// Reads `pmd` without its lock.
     ///
     /// # Safety
     ///
     /// `pmd` lies in a table that is not freed meanwhile.
-    unsafe fn read(pmd: NonNull<bindings::pmd_t>) -> Self {
+    pub(super) unsafe fn read(pmd: NonNull<bindings::pmd_t>) -> Self {
         // SAFETY: By the safety requirements.
         Self(unsafe { bindings::uffd_pmdp_get_lockless(pmd.as_ptr()) })
     }
 
-    fn is_none(self) -> bool {
+    pub(super) fn is_none(self) -> bool {
         // SAFETY: Works on a value.
         unsafe { bindings::uffd_pmd_none(self.0) }
     }
 
-    fn is_present(self) -> bool {
+    pub(super) fn is_present(self) -> bool {
         // SAFETY: Works on a value.
         unsafe { bindings::uffd_pmd_present(self.0) }
     }
 
-    fn is_leaf(self) -> bool {
+    pub(super) fn is_leaf(self) -> bool {
         // SAFETY: Works on a value.
         unsafe { bindings::uffd_pmd_leaf(self.0) }
     }
@@ -73,6 +90,44 @@ impl PmdValue {
 pub(crate) struct Pte(bindings::pte_t);
 
 impl Pte {
+    /// An entry as C has it.
+    pub(super) fn new(pte: bindings::pte_t) -> Self {
+        Self(pte)
+    }
+
+    /// Reads `pte`.
+    ///
+    /// # Safety
+    ///
+    /// `pte` is mapped.
+    pub(super) unsafe fn read(pte: NonNull<bindings::pte_t>) -> Self {
+        // SAFETY: By the safety requirements.
+        Self(unsafe { bindings::uffd_ptep_get(pte.as_ptr()) })
+    }
+
+    /// The entry as C has it.
+    pub(super) fn raw(self) -> bindings::pte_t {
+        self.0
+    }
+
+    /// The entry of a page that no access may reach without a fault.
+    pub(super) fn read_write_protected(self) -> Self {
+        // SAFETY: Works on a value, which is present.
+        Self(unsafe { bindings::uffd_pte_mkuffd(bindings::uffd_pte_mknone(self.0)) })
+    }
+
+    /// A page is mapped.
+    pub(super) fn is_present(self) -> bool {
+        // SAFETY: Works on a value.
+        unsafe { bindings::uffd_pte_present(self.0) }
+    }
+
+    /// The page mapped is the shared one of zeros. The entry is present.
+    pub(super) fn is_zero_page(self) -> bool {
+        // SAFETY: Works on a value, which is present.
+        unsafe { bindings::uffd_pte_is_zero_page(self.0) }
+    }
+
     /// Nothing at all is there.
     pub(crate) fn is_none(self) -> bool {
         // SAFETY: Works on a value.
@@ -96,8 +151,7 @@ impl Pte {
         if self.is_uffd_marker() {
             return Entry::Marker;
         }
-        // SAFETY: Works on a value.
-        if !unsafe { bindings::uffd_pte_present(self.0) } {
+        if !self.is_present() {
             return Entry::NotPresent;
         }
         // SAFETY: Works on a value, which is present.
@@ -157,7 +211,7 @@ pub(crate) unsafe fn lookup(mm: *mut bindings::mm_struct, address: usize) -> Ent
 /// # Safety
 ///
 /// As for [`lookup`].
-unsafe fn find_pmd(
+pub(super) unsafe fn find_pmd(
     mm: *mut bindings::mm_struct,
     address: usize,
 ) -> Option<NonNull<bindings::pmd_t>> {
@@ -186,7 +240,7 @@ unsafe fn find_pmd(
 /// # Safety
 ///
 /// As for [`lookup`].
-unsafe fn alloc_pmd(
+pub(super) unsafe fn alloc_pmd(
     mm: *mut bindings::mm_struct,
     address: usize,
 ) -> Option<NonNull<bindings::pmd_t>> {

@@ -18,6 +18,7 @@
 //! | [`fault`] | whether a faulting thread sleeps |
 //! | [`message`] | the 32 bytes a reader gets |
 //! | [`fill`] | what a fill reports and whom it wakes |
+//! | [`moving`] | between which VMAs pages move, and how far a move has come |
 //! | [`wait`] | the states of a sleeping fault, and the protocol around them |
 
 #![forbid(unsafe_code)]
@@ -37,6 +38,7 @@ pub mod features;
 pub mod fill;
 pub mod flags;
 pub mod message;
+pub mod moving;
 pub mod protect;
 pub mod range;
 pub mod register;

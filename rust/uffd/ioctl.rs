@@ -26,14 +26,17 @@ use super::{
         fill,
         Content, //
     },
+    moving,
     protect,
     register, //
 };
 use crate::{
     abstractions::{
         abi,
+        mm,
         slab::SlabRef,
-        task, //
+        task,
+        vma::ContextPtr, //
     },
     pure::{
         abi::Features,
@@ -99,6 +102,7 @@ pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Resu
         abi::WRITEPROTECT => protect(context, &user, Protection::Write),
         abi::RWPROTECT => protect(context, &user, Protection::ReadWrite),
         abi::SET_MODE => set_mode(context, &user),
+        abi::MOVE => move_(context, &user),
         _ => Err(EINVAL),
     }
 }
@@ -192,6 +196,27 @@ fn fill_range(context: &Context, user: &User, kind: FillKind, content: Content) 
     let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
     conclude_fill(context, user, ANSWER, kind, mode, |mm, mode| {
         fill(mm, content, range, mode)
+    })
+}
+
+/// Moves pages within the caller's own address space. Replaces `userfaultfd_move`.
+///
+/// # Errors
+///
+/// `EINVAL` for the ranges and for the context of another process; then those of
+/// [`conclude_fill`].
+fn move_(context: &SlabRef<Context>, user: &User) -> Result {
+    const ANSWER: usize = 4;
+    let [dst, src, len, mode] = user.read::<ANSWER>()?;
+    if !mm::is_own(context.mm()) {
+        return Err(EINVAL);
+    }
+    let limits = context.limits();
+    let range = Range::aligned(dst, len, &limits).map_err(errno)?;
+    let source = Range::aligned(src, len, &limits).map_err(errno)?;
+    let asker = ContextPtr::of(context);
+    conclude_fill(context, user, ANSWER, FillKind::Move, mode, |mm, mode| {
+        moving::move_pages(mm, asker, source, range, mode.allow_src_holes)
     })
 }
 

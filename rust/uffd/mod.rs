@@ -7,6 +7,7 @@ mod device;
 pub(crate) mod fault;
 mod fill;
 mod ioctl;
+mod moving;
 pub(crate) mod protect;
 mod read;
 mod register;

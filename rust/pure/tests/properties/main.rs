@@ -12,6 +12,7 @@ mod fault;
 mod features;
 mod fill;
 mod message;
+mod moving;
 mod protect;
 mod queue;
 mod range;
