@@ -98,14 +98,10 @@ impl Offer {
             .without(Features::EVENT_FORK)
             .without(Features::EVENT_REMAP)
             .without(Features::EVENT_REMOVE)
-            .without(Features::EVENT_UNMAP)
-            // moving
-            .without(Features::MOVE),
+            .without(Features::EVENT_UNMAP),
         modes: Modes::ALL,
         context_ioctls: Ioctls::CONTEXT,
-        range_ioctls: Ioctls::RANGE
-            // moving
-            .without(Ioctls::MOVE),
+        range_ioctls: Ioctls::RANGE,
     };
 
     /// What is left of the offer on a kernel with this support.
