@@ -24,6 +24,8 @@ use kernel::{
 #[cfg(CONFIG_HUGETLB_PAGE)]
 mod hugetlb;
 
+#[cfg(CONFIG_HUGETLB_PAGE)]
+use super::hugetlb::locks::TablesLock;
 use super::{
     pgtable,
     slab::{
@@ -85,7 +87,7 @@ pub(crate) struct LockedFault<'a, C> {
 #[must_use = "locks are held: release them"]
 pub(crate) struct WalkableFault<'a, C> {
     #[cfg(CONFIG_HUGETLB_PAGE)]
-    tables: Option<hugetlb::TablesLock>,
+    tables: Option<TablesLock>,
     fault: LockedFault<'a, C>,
 }
 
@@ -97,7 +99,7 @@ impl<C: SlabObject> WalkableFault<'_, C> {
         #[cfg(CONFIG_HUGETLB_PAGE)]
         if let Some(tables) = &self.tables {
             // SAFETY: A fault's address lies in its VMA, whose lock this is.
-            return unsafe { tables.lookup(address) };
+            return unsafe { hugetlb::lookup(tables, address) };
         }
         // SAFETY: The VMA is stable under the fault lock, and not of hugetlbfs.
         unsafe {
@@ -203,7 +205,7 @@ impl<'a, C: SlabObject> LockedFault<'a, C> {
             // after `tables` is dropped in `WalkableFault::release`.
             #[cfg(CONFIG_HUGETLB_PAGE)]
             tables: unsafe {
-                hugetlb::TablesLock::take(NonNull::new_unchecked(self.vmf().__bindgen_anon_1.vma))
+                TablesLock::take(NonNull::new_unchecked(self.vmf().__bindgen_anon_1.vma))
             },
             fault: self,
         }

@@ -19,13 +19,19 @@ use kernel::{
     error::to_result,
     ffi::c_ulong,
     prelude::*,
-    types::NotThreadSafe,
     uaccess::UserPtr, //
 };
 
 use super::{
     fill_lock::DstVma,
     folio::Folio, //
+};
+
+pub(super) mod locks;
+
+use locks::{
+    FaultMutex,
+    TablesLock, //
 };
 
 /// A locked VMA of hugetlbfs.
@@ -59,6 +65,11 @@ impl<'mm> Deref for HugetlbVma<'mm> {
 }
 
 impl HugetlbVma<'_> {
+    fn vma(&self) -> NonNull<bindings::vm_area_struct> {
+        // CAST: A `VmaRef` is the C type.
+        NonNull::from(&*self.0).cast()
+    }
+
     /// Bytes of one of its pages.
     pub(crate) fn page_size(&self) -> usize {
         // SAFETY: The VMA is locked.
@@ -194,75 +205,6 @@ impl Mode {
     }
 }
 
-/// The mutex that keeps other fills and faults from the same page of a file.
-///
-/// # Invariants
-///
-/// Held by the current thread.
-struct FaultMutex {
-    mutex: NonNull<bindings::mutex>,
-    _nts: NotThreadSafe,
-}
-
-impl FaultMutex {
-    /// Locks it for the page at `address`. May sleep.
-    fn lock(vma: &HugetlbVma<'_>, address: usize) -> Self {
-        // SAFETY: The VMA is locked, hugetlbfs's, and holds a reference to its file. The hash is
-        // that of an element of the table, which was made at boot.
-        let mutex = unsafe {
-            let index = bindings::uffd_hugetlb_linear_page_index(vma.as_ptr(), address);
-            let mapping = (*(*vma.as_ptr()).vm_file).f_mapping;
-            let hash = bindings::hugetlb_fault_mutex_hash(mapping, index);
-            let mutex =
-                NonNull::new_unchecked(bindings::hugetlb_fault_mutex_table).add(hash as usize);
-            bindings::mutex_lock(mutex.as_ptr());
-            mutex
-        };
-        // INVARIANT: Just locked.
-        Self {
-            mutex,
-            _nts: NotThreadSafe,
-        }
-    }
-}
-
-impl Drop for FaultMutex {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::mutex_unlock(self.mutex.as_ptr()) };
-    }
-}
-
-/// The read lock of hugetlbfs on a VMA: page tables that it shares with others stay.
-///
-/// # Invariants
-///
-/// Held by the current thread.
-struct SharingLock<'v> {
-    vma: &'v HugetlbVma<'v>,
-    _nts: NotThreadSafe,
-}
-
-impl<'v> SharingLock<'v> {
-    /// Locks it. May sleep.
-    fn lock(vma: &'v HugetlbVma<'_>) -> Self {
-        // SAFETY: The VMA is locked, and hugetlbfs's.
-        unsafe { bindings::hugetlb_vma_lock_read(vma.as_ptr()) };
-        // INVARIANT: Just locked.
-        Self {
-            vma,
-            _nts: NotThreadSafe,
-        }
-    }
-}
-
-impl Drop for SharingLock<'_> {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::hugetlb_vma_unlock_read(self.vma.as_ptr()) };
-    }
-}
-
 /// The entry of a huge page, which stays where it is. Dropping it unlocks, in the order of fields.
 ///
 /// # Invariants
@@ -271,7 +213,8 @@ impl Drop for SharingLock<'_> {
 struct HugeEntry<'v> {
     pte: NonNull<bindings::pte_t>,
     address: usize,
-    vma: SharingLock<'v>,
+    vma: &'v HugetlbVma<'v>,
+    _tables: TablesLock,
     _mutex: FaultMutex,
 }
 
@@ -287,7 +230,8 @@ impl<'v> HugeEntry<'v> {
             return Err(ENOENT);
         }
         let mutex = FaultMutex::lock(vma, address);
-        let lock = SharingLock::lock(vma);
+        // SAFETY: The VMA is locked, for as long as it is borrowed, and hugetlbfs's.
+        let tables = unsafe { TablesLock::lock(vma.vma()) };
         // SAFETY: The VMA is locked in both ways, and the address lies in it.
         let pte = unsafe {
             bindings::huge_pte_alloc(vma.mm().as_raw(), vma.as_ptr(), address, vma.page_size())
@@ -296,7 +240,8 @@ impl<'v> HugeEntry<'v> {
         Ok(Self {
             pte: NonNull::new(pte).ok_or(ENOMEM)?,
             address,
-            vma: lock,
+            vma,
+            _tables: tables,
             _mutex: mutex,
         })
     }
@@ -305,7 +250,7 @@ impl<'v> HugeEntry<'v> {
     fn empty_or_marker(self) -> Result<Self> {
         // SAFETY: By the type invariants, and the locks keep the table. Then, a value.
         let vacant = unsafe {
-            let mm = self.vma.vma.mm().as_raw();
+            let mm = self.vma.mm().as_raw();
             let now = bindings::uffd_huge_ptep_get(mm, self.address, self.pte.as_ptr());
             bindings::uffd_huge_pte_none(now) || bindings::uffd_pte_is_uffd_marker(now)
         };
@@ -329,7 +274,7 @@ impl<'v> HugeEntry<'v> {
         let result = unsafe {
             bindings::hugetlb_mfill_atomic_pte(
                 self.pte.as_ptr(),
-                self.vma.vma.as_ptr(),
+                self.vma.as_ptr(),
                 self.address,
                 src,
                 mode.0,
