@@ -88,8 +88,6 @@ pub(super) enum Content {
 /// - `EAGAIN`: the VMA changed while its lock was dropped, its page table was taken away, or too
 ///   many others read it;
 /// - `EINTR`: the caller was killed.
-// Inlined, the content is a constant, and each ioctl has loops of its own.
-#[inline(always)]
 pub(super) fn fill(mm: &MmWithUser, content: Content, range: Range, mode: FillMode) -> Report {
     if matches!(content, Content::Cached) {
         // "C" in Documentation/memory-ordering.md: what the caller wrote to the file is seen by
@@ -128,7 +126,6 @@ trait Memory<'mm>: Sized {
 
 impl<'mm> Destination<'mm> {
     /// Fills what it comes to, by the kind of memory.
-    #[inline(always)]
     fn fill(&self, content: Content, progress: &mut Fill) -> Result {
         match self.classify(self.lock()?)? {
             Kind::Private(vma) => self.fill_pages(vma, content, progress),
@@ -139,7 +136,6 @@ impl<'mm> Destination<'mm> {
     }
 
     /// Fills page after page.
-    #[inline(always)]
     fn fill_pages(
         &self,
         mut memory: impl Memory<'mm>,

@@ -189,7 +189,6 @@ fn copy(context: &Context, user: &User) -> Result {
 
 /// Replaces `userfaultfd_zeropage`, `userfaultfd_continue`, `userfaultfd_poison`, whose structs are
 /// alike.
-#[inline(always)]
 fn fill_range(context: &Context, user: &User, kind: FillKind, content: Content) -> Result {
     const ANSWER: usize = 3;
     let [start, len, mode] = user.read::<ANSWER>()?;

@@ -64,81 +64,26 @@ fn establish(vma: &PageVma<'_>, address: usize) -> Result<NonNull<bindings::pmd_
     Ok(pmd)
 }
 
-/// A PMD that pointed to a table of PTEs when it was established.
+/// The place of a page: an address, and a PMD that pointed to a table of PTEs when it was
+/// established.
 ///
 /// # Invariants
 ///
 /// `address` is page aligned and lies in `vma`; `pmd` is its PMD.
-pub(crate) struct Pmd<'v, V: Pages> {
+struct Place<'v> {
     pmd: NonNull<bindings::pmd_t>,
-    vma: &'v V,
+    vma: &'v PageVma<'v>,
     address: usize,
 }
 
-impl<'v, V: Pages> Pmd<'v, V> {
-    /// Makes sure that page tables reach down to `address` in `vma`. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// - `ENOENT`: the address does not lie in the VMA;
-    /// - `ENOMEM`: no memory for a table;
-    /// - `EEXIST`: a huge page is there, or was until just now;
-    /// - `EFAULT`: the PMD is corrupt.
-    #[inline(always)]
-    pub(crate) fn establish(vma: &'v V, address: usize) -> Result<Self> {
-        // INVARIANT: Checked; a VMA starts on a page, so rounding down stays in it.
-        Ok(Self {
-            pmd: establish(vma.vma(), address)?,
-            vma,
-            address: address & PAGE_MASK,
-        })
-    }
-
-    /// Makes `folio` the memory's page at this place. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Pages::adopt`].
-    #[inline(always)]
-    pub(crate) fn adopt(self, folio: UptodateFolio) -> Result<Ready<'v, V, V::Folio<'v>>> {
-        // INVARIANT: By the safety requirements of `Pages`.
-        Ok(Ready {
-            folio: self.vma.adopt(self.address, folio)?,
-            pmd: self,
-        })
-    }
-
-    /// Finds the page of this place in the file that is mapped. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL`: there is no file, or none that can be asked. `EFAULT`: the file has no such page.
-    /// `EIO`: the page is on broken memory.
-    #[inline(always)]
-    pub(crate) fn find(self) -> Result<Ready<'v, V, FoundFolio>> {
-        let vma = self.vma.vma();
-        let ops = vma.ops().ok_or(EINVAL)?;
-        // INVARIANT: The file's page for this place of the VMA.
-        Ok(Ready {
-            folio: ops.find(vma, self.address)?,
-            pmd: self,
-        })
-    }
-
-    /// Maps the table of PTEs and locks it. Nothing may sleep until it is unlocked.
-    ///
-    /// # Errors
-    ///
-    /// `EAGAIN`: the table is gone. `EFAULT`: the mapped file ends before the page
-    /// (`mfill_file_over_size`).
-    #[inline(always)]
-    pub(crate) fn lock(self) -> Result<PteGuard<'v>> {
-        let vma = self.vma.vma();
+impl<'v> Place<'v> {
+    /// Maps the table of PTEs and locks it (see [`Pmd::lock`]).
+    fn lock(self) -> Result<PteGuard<'v>> {
         let mut ptl = ptr::null_mut();
         // SAFETY: By the type invariants, and the table of PMDs stays while the VMA is locked.
         let pte = unsafe {
             bindings::pte_offset_map_lock(
-                vma.mm().as_raw(),
+                self.vma.mm().as_raw(),
                 self.pmd.as_ptr(),
                 self.address,
                 &mut ptl,
@@ -148,14 +93,86 @@ impl<'v, V: Pages> Pmd<'v, V> {
         let guard = PteGuard {
             pte: NonNull::new(pte).ok_or(EAGAIN)?,
             ptl,
-            vma,
+            vma: self.vma,
             address: self.address,
             _nts: NotThreadSafe,
         };
-        if vma.ends_before(guard.address) {
+        if guard.vma.ends_before(guard.address) {
             return Err(EFAULT);
         }
         Ok(guard)
+    }
+}
+
+/// A place in memory of a kind that is known.
+///
+/// # Invariants
+///
+/// The place lies in the VMA of `memory`.
+pub(crate) struct Pmd<'v, V: Pages> {
+    place: Place<'v>,
+    memory: &'v V,
+}
+
+impl<'v, V: Pages> Pmd<'v, V> {
+    /// Makes sure that page tables reach down to `address` in `memory`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOENT`: the address does not lie in the VMA;
+    /// - `ENOMEM`: no memory for a table;
+    /// - `EEXIST`: a huge page is there, or was until just now;
+    /// - `EFAULT`: the PMD is corrupt.
+    pub(crate) fn establish(memory: &'v V, address: usize) -> Result<Self> {
+        let vma = memory.vma();
+        // INVARIANT: Checked; a VMA starts on a page, so rounding down stays in it.
+        Ok(Self {
+            place: Place {
+                pmd: establish(vma, address)?,
+                vma,
+                address: address & PAGE_MASK,
+            },
+            memory,
+        })
+    }
+
+    /// Makes `folio` the memory's page at this place. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pages::adopt`].
+    pub(crate) fn adopt(self, folio: UptodateFolio) -> Result<Ready<'v, V::Folio<'v>>> {
+        // INVARIANT: By the safety requirements of `Pages`.
+        Ok(Ready {
+            folio: self.memory.adopt(self.place.address, folio)?,
+            place: self.place,
+        })
+    }
+
+    /// Finds the page of this place in the file that is mapped. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: there is no file, or none that can be asked. `EFAULT`: the file has no such page.
+    /// `EIO`: the page is on broken memory.
+    pub(crate) fn find(self) -> Result<Ready<'v, FoundFolio>> {
+        let place = self.place;
+        let ops = place.vma.ops().ok_or(EINVAL)?;
+        // INVARIANT: The file's page for this place of the VMA.
+        Ok(Ready {
+            folio: ops.find(place.vma, place.address)?,
+            place,
+        })
+    }
+
+    /// Maps the table of PTEs and locks it. Nothing may sleep until it is unlocked.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`: the table is gone. `EFAULT`: the mapped file ends before the page
+    /// (`mfill_file_over_size`).
+    pub(crate) fn lock(self) -> Result<PteGuard<'v>> {
+        self.place.lock()
     }
 }
 
@@ -163,14 +180,14 @@ impl<'v, V: Pages> Pmd<'v, V> {
 ///
 /// # Invariants
 ///
-/// `folio` may be mapped at the address of `pmd`.
+/// `folio` may be mapped at the place.
 #[must_use = "dropping it leaves the page unmapped"]
-pub(crate) struct Ready<'v, V: Pages, F: MapFolio> {
-    pmd: Pmd<'v, V>,
+pub(crate) struct Ready<'v, F: MapFolio> {
+    place: Place<'v>,
     folio: F,
 }
 
-impl<V: Pages, F: MapFolio> Ready<'_, V, F> {
+impl<F: MapFolio> Ready<'_, F> {
     /// Maps the page (`mfill_atomic_install_pte`). It is as writable as its VMA, or write-protected
     /// for userfaultfd.
     ///
@@ -178,11 +195,11 @@ impl<V: Pages, F: MapFolio> Ready<'_, V, F> {
     ///
     /// # Errors
     ///
-    /// Those of [`Pmd::lock`] and [`PteGuard::empty_or_marker`].
-    #[inline(always)]
+    /// Those of [`Pmd::lock`]; `EEXIST`: something is there, other than a marker that userfaultfd
+    /// left.
     pub(crate) fn map(self, write_protect: bool) -> Result {
-        let Self { pmd, folio } = self;
-        let pte = pmd.lock()?.empty_or_marker()?;
+        let Self { place, folio } = self;
+        let pte = place.lock()?.empty_or_marker()?;
         // SAFETY: By the type invariants.
         unsafe { pte.install(folio, write_protect) };
         Ok(())
@@ -213,7 +230,6 @@ impl<'v> PteGuard<'v> {
     }
 
     /// The same PTE. `EEXIST`: something is there, be it a marker.
-    #[inline(always)]
     pub(crate) fn empty(self) -> Result<VacantPte<'v>> {
         if !self.get().is_none() {
             return Err(EEXIST);
@@ -226,7 +242,6 @@ impl<'v> PteGuard<'v> {
     ///
     /// A page may replace a marker: with both kinds of faults registered, a hole that was
     /// write-protected is still to be filled.
-    #[inline(always)]
     fn empty_or_marker(self) -> Result<VacantPte<'v>> {
         let now = self.get();
         if !now.is_none() && !now.is_uffd_marker() {
@@ -258,7 +273,6 @@ impl<'v> VacantPte<'v> {
     /// # Safety
     ///
     /// The folio was made or found for this place.
-    #[inline(always)]
     unsafe fn install(self, folio: impl MapFolio, write_protect: bool) {
         let vma = self.0.vma;
         let writable = vma.flags() & flags::WRITE != 0 && folio.is_writable_in(vma);

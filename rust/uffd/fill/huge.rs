@@ -33,7 +33,6 @@ impl<'mm> Memory<'mm> for HugetlbVma<'mm> {
         Ok(())
     }
 
-    #[inline(always)]
     fn fill(self, dst: &Destination<'mm>, address: usize, content: Content) -> Result<Self> {
         let write_protect = dst.mode.write_protect;
         match content {

@@ -31,7 +31,6 @@ where
         PAGE_SIZE
     }
 
-    #[inline(always)]
     fn admit(&self, _dst: &Destination<'mm>, content: Content) -> Result {
         if matches!(content, Content::Cached) && !self.vma().has_page_cache() {
             return Err(EINVAL);
