@@ -94,6 +94,38 @@ impl Mapping {
         Self::new(pages * PAGE, RW, libc::MAP_SHARED, Some(file), 0).expect("mmap")
     }
 
+    /// A segment of System V shared memory of this many bytes, mapped twice; it goes away with
+    /// its mappings. Flags as for shmget(2).
+    pub fn sysv(len: u64, flags: i32) -> Result<[Mapping; 2], Errno> {
+        // SAFETY: integers only.
+        let id = unsafe { libc::shmget(libc::IPC_PRIVATE, len as usize, flags | 0o600) };
+        let id = Errno::result(id)?;
+        let [one, two] = [(); 2].map(|()| {
+            // SAFETY: at an address of the kernel's choice, so that no existing mapping changes.
+            let start = unsafe { libc::shmat(id, ptr::null(), 0) };
+            let start = start.expose_provenance();
+            match start {
+                usize::MAX => Err(Errno::last()),
+                _ => Ok(Mapping {
+                    start: start as u64,
+                    len,
+                }),
+            }
+        });
+        // SAFETY: no structure is read or written.
+        unsafe { libc::shmctl(id, libc::IPC_RMID, ptr::null_mut()) };
+        Ok([one?, two?])
+    }
+
+    /// Shared memory mapped once more.
+    #[track_caller]
+    pub fn again(&self) -> Mapping {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let twin = Self::new(self.len, libc::PROT_NONE, flags, None, 0).expect("mmap");
+        super::user::remap(self.start, 0, self.len, Some(twin.start)).expect("mremap");
+        twin
+    }
+
     /// Three pages of which the middle one cannot be accessed: a call that the kernel makes
     /// there fails as on unmapped memory, and nothing else can be mapped there meanwhile.
     #[track_caller]

@@ -30,6 +30,7 @@ mod race;
 mod read;
 mod register;
 mod retry;
+mod shmem;
 mod wake;
 
 /// All tests that belong to the running kernel, by module in alphabetical order.
@@ -73,5 +74,6 @@ const MODULES: &[&[Test]] = &[
     read::TESTS,
     register::TESTS,
     retry::TESTS,
+    shmem::TESTS,
     wake::TESTS,
 ];
