@@ -17,6 +17,7 @@ mod fd;
 mod features;
 mod fill;
 mod gup;
+mod hugetlb;
 mod injection;
 mod injection_move;
 mod layout;
@@ -59,6 +60,7 @@ const MODULES: &[&[Test]] = &[
     features::TESTS,
     fill::TESTS,
     gup::TESTS,
+    hugetlb::TESTS,
     layout::TESTS,
     memory::TESTS,
     missing::TESTS,
