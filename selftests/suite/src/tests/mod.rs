@@ -22,6 +22,7 @@ mod injection;
 mod injection_move;
 mod layout;
 mod memory;
+mod minor;
 mod missing;
 mod moving;
 mod permissions;
@@ -63,6 +64,7 @@ const MODULES: &[&[Test]] = &[
     hugetlb::TESTS,
     layout::TESTS,
     memory::TESTS,
+    minor::TESTS,
     missing::TESTS,
     moving::huge::TESTS,
     moving::invalid::TESTS,
