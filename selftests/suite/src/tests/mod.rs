@@ -26,6 +26,7 @@ mod minor;
 mod missing;
 mod moving;
 mod permissions;
+mod poison;
 mod poll;
 mod process;
 mod race;
@@ -72,6 +73,7 @@ const MODULES: &[&[Test]] = &[
     moving::races::TESTS,
     moving::swap::TESTS,
     permissions::TESTS,
+    poison::TESTS,
     poll::TESTS,
     process::TESTS,
     race::TESTS,
