@@ -138,10 +138,10 @@ fn collapse_of_filled_pages() {
 }
 
 /// A group of processes with a memory limit, which goes away with the value.
-struct Limited(PathBuf);
+pub(super) struct Limited(pub(super) PathBuf);
 
 impl Limited {
-    fn new(bytes: u64) -> Limited {
+    pub(super) fn new(bytes: u64) -> Limited {
         let root = std::env::temp_dir().join(format!("cgroup-{}", std::process::id()));
         fs::create_dir(&root).unwrap();
         let flags = MsFlags::empty();

@@ -4,6 +4,7 @@
 
 use crate::harness::{inject, Test};
 
+mod accounting;
 mod api;
 mod argument;
 mod async_read;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Test> {
 }
 
 const MODULES: &[&[Test]] = &[
+    accounting::TESTS,
     api::TESTS,
     argument::TESTS,
     async_read::TESTS,
