@@ -17,6 +17,7 @@ mod errno;
 mod fd;
 mod features;
 mod fill;
+mod fill_races;
 mod gup;
 mod hugetlb;
 mod injection;
@@ -63,6 +64,7 @@ const MODULES: &[&[Test]] = &[
     fd::TESTS,
     features::TESTS,
     fill::TESTS,
+    fill_races::TESTS,
     gup::TESTS,
     hugetlb::TESTS,
     layout::TESTS,
