@@ -17,6 +17,7 @@ mod errno;
 mod fd;
 mod features;
 mod fill;
+mod fill_bad_input;
 mod fill_races;
 mod gup;
 mod hugetlb;
@@ -64,6 +65,7 @@ const MODULES: &[&[Test]] = &[
     fd::TESTS,
     features::TESTS,
     fill::TESTS,
+    fill_bad_input::TESTS,
     fill_races::TESTS,
     gup::TESTS,
     hugetlb::TESTS,
