@@ -37,6 +37,7 @@ mod read;
 mod register;
 mod retry;
 mod shmem;
+mod thp;
 mod wake;
 
 /// All tests that belong to the running kernel, by module in alphabetical order.
@@ -87,5 +88,6 @@ const MODULES: &[&[Test]] = &[
     register::TESTS,
     retry::TESTS,
     shmem::TESTS,
+    thp::TESTS,
     wake::TESTS,
 ];
