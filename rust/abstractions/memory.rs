@@ -51,6 +51,7 @@ impl<'mm> Kind<'mm> {
     ///
     /// Memory of files that know nothing of userfaultfd can be registered for asynchronous write
     /// protection, and is not filled.
+    #[inline(always)]
     pub(crate) fn of(vma: DstVma<'mm>) -> Option<Self> {
         #[cfg(CONFIG_HUGETLB_PAGE)]
         let vma = match HugetlbVma::try_from(vma) {

@@ -163,11 +163,19 @@ impl<'mm> Destination<'mm> {
     /// This is the place to notice that mappings are changing and user space is yet to be told,
     /// `EAGAIN`: with the lock held, because until then a change may begin. Without events there is
     /// nothing to be told.
+    #[inline(always)]
     fn lock(&self) -> Result<DstVma<'mm>> {
         DstVma::lock(self.mm, &self.range)
     }
 
+    /// Locks and checks the VMA again, after a copy without the lock.
+    #[cold]
+    fn relock(&self) -> Result<Kind<'mm>> {
+        self.classify(self.lock()?)
+    }
+
     /// Checks `vma` and finds out its kind (`mfill_get_vma`, after the lock).
+    #[inline(always)]
     fn classify(&self, vma: DstVma<'mm>) -> Result<Kind<'mm>> {
         self.check_protection(&vma)?;
         Kind::of(vma).ok_or(EINVAL)

@@ -79,7 +79,7 @@ where
     let before = memory.vma().snapshot();
     drop(memory);
     let folio = folio.copy_from_user(src)?;
-    let memory = V::try_from(dst.classify(dst.lock()?)?).map_err(|_| EAGAIN)?;
+    let memory = V::try_from(dst.relock()?).map_err(|_| EAGAIN)?;
     if before.differs(memory.vma()) {
         return Err(EAGAIN);
     }
