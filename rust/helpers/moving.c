@@ -98,6 +98,11 @@ __rust_helper pte_t rust_helper_uffd_pte_swp_mkuffd(pte_t pte)
 	return pte_swp_mkuffd(pte);
 }
 
+__rust_helper pte_t rust_helper_uffd_pte_swp_clear_uffd(pte_t pte)
+{
+	return pte_swp_clear_uffd(pte);
+}
+
 __rust_helper bool rust_helper_uffd_pte_swp_exclusive(pte_t pte)
 {
 	return pte_swp_exclusive(pte);

@@ -219,7 +219,7 @@ impl Mover {
     /// Does what can be done without sleeping. All that it looks at and changes it does under the
     /// locks of both page tables.
     fn attempt(self, tables: &mut Tables<'_>, held: Option<LockedFolio>) -> Attempt {
-        let Some(pair) = tables.map() else {
+        let Some(mut pair) = tables.map() else {
             return Attempt::Done(Step::Retry);
         };
         let Some(locked) = pair.lock() else {

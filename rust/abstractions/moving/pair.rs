@@ -113,9 +113,9 @@ impl PtePair<'_> {
     /// Locks both tables; `None` if one was replaced since it was mapped.
     ///
     /// Such a table is kept by RCU, with its lock, but what is written to it is lost.
-    pub(crate) fn lock(&self) -> Option<LockedPair<'_>> {
-        // SAFETY: By the invariants of `MappedPte`; the result borrows from the mappings. A move
-        // takes no other lock of a page table.
+    pub(crate) fn lock(&mut self) -> Option<LockedPair<'_>> {
+        // SAFETY: By the invariants of `MappedPte`. The result borrows the mappings exclusively, as
+        // those do the tables, so these locks are not taken twice.
         let locks = unsafe { TableLocks::lock(self.dst.ptl, self.src.ptl) };
         // INVARIANT: Whoever replaces a table takes its lock to do so.
         (self.dst.is_current() && self.src.is_current()).then(|| LockedPair {

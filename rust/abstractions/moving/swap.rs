@@ -113,9 +113,12 @@ impl<'p> SwapPte<'p> {
             if bindings::uffd_supports_soft_dirty() {
                 pte = bindings::uffd_pte_swp_mksoft_dirty(pte);
             }
-            if vmas.dst_is_rwp() {
-                pte = bindings::uffd_pte_swp_mkuffd(pte);
-            }
+            // Protection is left behind, as with a page; the bit would mean something else here.
+            pte = if vmas.dst_is_rwp() {
+                bindings::uffd_pte_swp_mkuffd(pte)
+            } else {
+                bindings::uffd_pte_swp_clear_uffd(pte)
+            };
             bindings::uffd_set_pte_at(vmas.mm(), part.dst, self.pair.dst_ptep().as_ptr(), pte);
         }
     }
