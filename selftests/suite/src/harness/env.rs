@@ -130,6 +130,22 @@ pub fn vmas(start: u64, end: u64) -> Vec<Vma> {
     found
 }
 
+/// What smaps says of the mapping at an address in a line such as `Swap:`, in bytes.
+#[track_caller]
+pub fn smaps_bytes(address: u64, key: &str) -> u64 {
+    let smaps = fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let mut inside = false;
+    for line in smaps.lines() {
+        if let Some((start, end)) = parse_range(line) {
+            inside = (start..end).contains(&address);
+        } else if let Some(size) = line.strip_prefix(key).filter(|_| inside) {
+            let number = size.trim().trim_end_matches(" kB");
+            return number.parse::<u64>().expect("a size") << 10;
+        }
+    }
+    panic!("no {key} for {address:#x}");
+}
+
 fn parse_range(line: &str) -> Option<(u64, u64)> {
     let (start, end) = line.split(' ').next()?.split_once('-')?;
     Some((

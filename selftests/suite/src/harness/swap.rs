@@ -2,6 +2,7 @@
 
 //! Swap of a test's own, on a compressed block device in memory.
 
+use super::env::smaps_bytes;
 use super::mem::{Mapping, PAGE};
 use super::pagemap::{entries, Entry};
 use super::task::until;
@@ -80,5 +81,16 @@ pub fn page_out(memory: &Mapping, offset: u64, len: u64) {
             .expect("MADV_PAGEOUT");
         let found = entries(memory.start() + offset, len / PAGE);
         found.into_iter().all(Entry::swapped)
+    });
+}
+
+/// Puts all pages of shared memory into swap. Its page tables do not tell that they are there.
+#[track_caller]
+pub fn page_out_shared(memory: &Mapping) {
+    until(|| {
+        memory
+            .advise(0, memory.len(), libc::MADV_PAGEOUT)
+            .expect("MADV_PAGEOUT");
+        smaps_bytes(memory.start(), "Swap:") == memory.len()
     });
 }

@@ -7,6 +7,7 @@ use crate::harness::handler::Handler;
 use crate::harness::kind::{expect_stamped, stamp, stamped, Kind, Memory};
 use crate::harness::mem::{Mapping, PAGE, RW};
 use crate::harness::pool::Pool;
+use crate::harness::swap::{page_out_shared, SwapArea, CONTROL};
 use crate::harness::task::Faulter;
 use crate::harness::{env, expect_errno, tests, uffd_with, Need};
 use nix::sys::uio::{pread, pwrite};
@@ -32,7 +33,7 @@ tests! {
     continue_ignores_write_permission [MINOR];
     continue_without_minor_mode [MINOR];
     continue_of_memory_without_a_file [MINOR];
-    continue_of_a_swapped_page [MINOR];
+    continue_of_swapped_pages [MINOR, Need::Root, Need::Path(CONTROL)];
     copy_where_the_file_has_a_page [MINOR];
     stores_before_continue_are_seen [MINOR, Need::Cpus(2)];
     stores_before_continue_are_seen_in_huge_pages [
@@ -320,14 +321,20 @@ fn continue_of_memory_without_a_file() {
     }
 }
 
-fn continue_of_a_swapped_page() {
-    // Without swap the advice changes nothing, and there is less to see.
-    let uffd = uffd_with(0);
+fn continue_of_swapped_pages() {
+    let (_swap, uffd) = (SwapArea::new(), uffd_with(0));
     let memory = cached(Kind::Memfd, 4, &uffd);
     let twin = memory.twin();
-    twin.advise(0, 4 * PAGE, libc::MADV_PAGEOUT).unwrap();
+    page_out_shared(twin);
+    // The file has the page all the same.
+    let faulter = Faulter::read(&memory.target, 3 * PAGE);
+    env::wait_queued(&uffd, 1);
+    let fault = uffd.read_event().unwrap().pagefault().unwrap();
+    let minor = UFFD_PAGEFAULT_FLAG_MINOR;
+    assert_eq!((fault.address, fault.flags), (memory.at(3), minor));
     let mapped = uffd.continue_pages(memory.at(0), 4 * PAGE, 0);
     assert_eq!(mapped, Ok(4 * PAGE));
+    assert_eq!(faulter.join(), 3);
     for index in 0..4 {
         expect_stamped(&memory, index * PAGE, PAGE, index as u8);
         expect_stamped(twin, index * PAGE, PAGE, index as u8);

@@ -6,6 +6,7 @@ use super::fill::{failed, partly};
 use crate::harness::handler::Handler;
 use crate::harness::kind::{expect_stamped, stamped, Kind, Memory};
 use crate::harness::mem::{memfd, memfd_with, Mapping, HUGE_PAGE, PAGE, RW};
+use crate::harness::swap::{page_out_shared, SwapArea, CONTROL};
 use crate::harness::task::Faulter;
 use crate::harness::{env, expect_errno, registered, tests, uffd_with, Need};
 use nix::fcntl::{fallocate, fcntl, open, FallocateFlags, FcntlArg, OFlag, SealFlag};
@@ -25,6 +26,7 @@ tests! {
     copy_is_seen_by_the_other_mapping [Need::Feature(SHMEM)];
     copy_is_read_from_the_file [Need::Feature(SHMEM)];
     copy_of_many_pages_stops_at_a_cached_one [Need::Feature(SHMEM)];
+    swapped_page_is_there [Need::Feature(SHMEM), Need::Root, Need::Path(CONTROL)];
     zeropage_is_a_page_of_the_file [Need::Feature(SHMEM)];
     page_of_the_file_is_not_missing [Need::Feature(SHMEM)];
     punched_hole_is_missing_again [Need::Feature(SHMEM)];
@@ -124,6 +126,26 @@ fn copy_of_many_pages_stops_at_a_cached_one() {
         assert_eq!(again, Err(failed(Errno::EEXIST)), "{kind:?}");
         let copied = uffd.copy(memory.at(4), source.start(), 2 * PAGE, 0);
         assert_eq!(copied, Ok(2 * PAGE), "{kind:?}");
+    }
+}
+
+fn swapped_page_is_there() {
+    let (_swap, source) = (SwapArea::new(), stamped(2 * PAGE, 9));
+    for kind in Kind::SHMEM {
+        let (uffd, memory) = (uffd_with(0), kind.map(2));
+        memory.register(&uffd, MISSING);
+        let copied = uffd.copy(memory.at(0), source.start(), 2 * PAGE, 0);
+        assert_eq!(copied, Ok(2 * PAGE), "{kind:?}");
+        page_out_shared(&memory);
+        for index in 0..2 {
+            let copied = uffd.copy(memory.at(index), source.start(), PAGE, 0);
+            assert_eq!(copied, Err(failed(Errno::EEXIST)), "{kind:?}");
+            let zeroed = uffd.zeropage(memory.at(index), PAGE, 0);
+            assert_eq!(zeroed, Err(failed(Errno::EEXIST)), "{kind:?}");
+        }
+        // It comes back without a message.
+        expect_stamped(&memory, 0, 2 * PAGE, 9);
+        expect_errno(uffd.read(), Errno::EAGAIN);
     }
 }
 

@@ -10,7 +10,6 @@ use crate::harness::mem::{memfd, Mapping, HUGE_PAGE, PAGE, RW};
 use crate::harness::task::Faulter;
 use crate::harness::{expect_errno, skip, tests, uffd_with, user, Need};
 use nix::unistd::pipe;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Barrier};
 use uffd::abi::*;
@@ -55,10 +54,10 @@ fn private() -> (Arc<Mapping>, u64) {
 fn private_huge() -> (Arc<Mapping>, u64) {
     let (memory, offset) = private();
     stamp(&memory, offset, HUGE_PAGE, 1);
-    if !is_huge(&memory, offset, "AnonHugePages:") {
+    if !is_huge(&memory, offset) {
         collapse(&memory, offset);
     }
-    assert!(is_huge(&memory, offset, "AnonHugePages:"));
+    assert!(is_huge(&memory, offset));
     (memory, offset)
 }
 
@@ -90,22 +89,9 @@ fn collapse(memory: &Mapping, offset: u64) {
     panic!("MADV_COLLAPSE: {last}");
 }
 
-/// Whether the mapping at the offset has a huge page, by its line in smaps.
-fn is_huge(memory: &Mapping, offset: u64, line: &str) -> bool {
-    let at = memory.start() + offset;
-    let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
-    let mut inside = false;
-    smaps.lines().any(|text| {
-        let range = text.split(' ').next().and_then(|word| word.split_once('-'));
-        if let Some((start, end)) = range {
-            let number = |text| u64::from_str_radix(text, 16);
-            if let (Ok(start), Ok(end)) = (number(start), number(end)) {
-                inside = (start..end).contains(&at);
-            }
-        }
-        let size = text.strip_prefix(line).map(str::trim);
-        inside && size == Some("2048 kB")
-    })
+/// Whether the mapping at the offset has a private huge page.
+fn is_huge(memory: &Mapping, offset: u64) -> bool {
+    env::smaps_bytes(memory.start() + offset, "AnonHugePages:") == HUGE_PAGE
 }
 
 /// The file's pages become a huge page of the page cache, mapped or not.
@@ -132,10 +118,7 @@ fn every_fill_onto_a_huge_page_fails() {
             assert_eq!(uffd.poison(at, len, 0), there);
         }
     }
-    assert!(
-        is_huge(&memory, offset, "AnonHugePages:"),
-        "nothing was split"
-    );
+    assert!(is_huge(&memory, offset), "nothing was split");
     expect_stamped(&memory, offset, HUGE_PAGE, 1);
 }
 
@@ -156,7 +139,7 @@ fn fills_around_a_huge_page() {
     }
     assert_eq!(memory.read(offset + HUGE_PAGE), 7);
     expect_stamped(&memory, offset, HUGE_PAGE, 1);
-    assert!(is_huge(&memory, offset, "AnonHugePages:"));
+    assert!(is_huge(&memory, offset));
 }
 
 fn giving_back_splits_nothing() {
@@ -166,7 +149,7 @@ fn giving_back_splits_nothing() {
     for _ in 0..3 {
         uffd.register(start, HUGE_PAGE, MISSING).unwrap();
         uffd.unregister(start, HUGE_PAGE).unwrap();
-        assert!(is_huge(&memory, offset, "AnonHugePages:"));
+        assert!(is_huge(&memory, offset));
     }
     // A part of it: the mapping is split, so the page is mapped in pieces.
     uffd.register(start + PAGE, PAGE, MISSING).unwrap();
