@@ -9,6 +9,7 @@
 
 use core::{
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr::{
         self,
         NonNull, //
@@ -167,11 +168,15 @@ struct Cursor {
 
 impl Cursor {
     /// A cursor that finds the VMA at `address` or the next one first.
+    #[inline(always)]
     fn new(mm: &MmWithUser, address: usize) -> Self {
-        let mut vmi = bindings::vma_iterator::default();
-        // SAFETY: The iterator is ours, and the address space is there.
-        unsafe { bindings::uffd_vma_iter_init(&raw mut vmi, mm.as_raw(), address) };
-        // INVARIANT: Just initialised. It points at the tree, not into itself, so it may move.
+        let mut vmi = MaybeUninit::<bindings::vma_iterator>::uninit();
+        // INVARIANT: Initialised here. It points at the tree, not into itself, so it may move.
+        // SAFETY: The iterator is ours, and the address space is there. C writes all of it.
+        let vmi = unsafe {
+            bindings::uffd_vma_iter_init(vmi.as_mut_ptr(), mm.as_raw(), address);
+            vmi.assume_init()
+        };
         Self { vmi }
     }
 

@@ -16,7 +16,6 @@ use core::{
 use kernel::{
     bindings,
     mm::MmWithUser,
-    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -32,8 +31,7 @@ use crate::pure::{
         Change,
         Protection, //
     },
-    range::Range,
-    register::Backing, //
+    range::Range, //
 };
 
 /// Collects which TLB entries are stale (`struct mmu_gather`).
@@ -82,15 +80,12 @@ impl Gather {
     ///
     /// - `EINVAL`: the part starts or ends inside a page;
     /// - `ENOMEM`: no memory for page tables, which protection of absent pages takes.
+    #[inline(always)]
     fn change(&mut self, vma: MmapVma<'_>, range: &Range, change: Change) -> Result<usize> {
         let Some(part) = range.clamp(vma.start(), vma.end()) else {
             return Ok(0);
         };
-        let page_size = match vma.backing() {
-            Backing::Hugetlb(size) => size,
-            _ => PAGE_SIZE,
-        };
-        if !part.is_aligned(page_size) {
+        if !part.is_aligned(vma.page_size()) {
             return Err(EINVAL);
         }
         // SAFETY: By the type invariants the gather is set up. The mmap lock is held, so the VMA
@@ -109,6 +104,7 @@ impl Gather {
 }
 
 /// The change as `change_protection` wants it for `vma`.
+#[inline(always)]
 fn flags(change: Change, vma: VmaView<'_>) -> usize {
     let flag = match change {
         Change::Protect(Protection::Write) => bindings::MM_CP_UFFD_WP,

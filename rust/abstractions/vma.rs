@@ -25,6 +25,7 @@ use kernel::{
         },
         MmWithUser, //
     },
+    page::PAGE_SIZE, //
 };
 
 use super::slab::{
@@ -138,6 +139,8 @@ impl<'a> VmaView<'a> {
     }
 
     /// What the VMA is registered for.
+    // Inlined, a question about one mode looks at one flag.
+    #[inline(always)]
     pub(crate) fn modes(self) -> Modes {
         MODE_FLAGS
             .iter()
@@ -159,6 +162,19 @@ impl<'a> VmaView<'a> {
                 Backing::Foreign
             } else {
                 Backing::Supported
+            }
+        }
+    }
+
+    /// Bytes of one of its pages (`vma_kernel_pagesize`).
+    #[inline]
+    pub(crate) fn page_size(self) -> usize {
+        // SAFETY: By the invariants of `VmaRef` the VMA is valid and a lock excludes writers.
+        unsafe {
+            if bindings::uffd_vma_is_hugetlb(self.0.as_ptr()) {
+                bindings::uffd_vma_kernel_pagesize(self.0.as_ptr())
+            } else {
+                PAGE_SIZE
             }
         }
     }

@@ -5,7 +5,6 @@
 use super::abi::Modes;
 use super::errno::Errno;
 use super::range::Range;
-use super::register::Backing;
 
 /// Which accesses to a page are to fault. Page table entries have one bit for both, so a VMA is
 /// registered for one of them at most.
@@ -43,21 +42,22 @@ impl Protection {
         matches!(self, Self::ReadWrite)
     }
 
-    /// Decides whether the part of `range` that lies in a VMA with `modes` on `backing` can change
-    /// (the loop bodies of `mwriteprotect_range` and `mrwprotect_range`).
+    /// Decides whether the part of `range` that lies in a VMA can change (the loop bodies of
+    /// `mwriteprotect_range` and `mrwprotect_range`). The VMA is registered for `modes` and has
+    /// pages of `page_size` bytes.
     ///
     /// # Errors
     ///
     /// - `ENOENT`: the VMA is not registered for this protection;
-    /// - `EINVAL`: it has huge pages and the range starts or ends inside one.
-    pub const fn admit(self, modes: Modes, backing: Backing, range: &Range) -> Result<(), Errno> {
+    /// - `EINVAL`: the range starts or ends inside a page of this size.
+    pub const fn admit(self, modes: Modes, page_size: usize, range: &Range) -> Result<(), Errno> {
         if !modes.intersects(self.mode()) {
             return Err(Errno::ENOENT);
         }
-        match backing {
-            Backing::Hugetlb(size) if !range.is_aligned(size) => Err(Errno::EINVAL),
-            _ => Ok(()),
+        if !range.is_aligned(page_size) {
+            return Err(Errno::EINVAL);
         }
+        Ok(())
     }
 }
 

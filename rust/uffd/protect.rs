@@ -53,13 +53,15 @@ pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result {
     let mut admit = |vma: VmaView<'_>| {
         found = true;
         protection
-            .admit(vma.modes(), vma.backing(), range)
+            .admit(vma.modes(), vma.page_size(), range)
             .map_err(errno)
     };
     if protection.is_all_or_nothing() {
         lock.vmas(range).try_for_each(|vma| admit(*vma))?;
+        lock.change_protection(range, change, |_| Ok(()))?;
+    } else {
+        lock.change_protection(range, change, admit)?;
     }
-    lock.change_protection(range, change, admit)?;
     if found {
         Ok(())
     } else {
