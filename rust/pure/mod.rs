@@ -20,6 +20,7 @@
 //! | [`fill`] | what a fill reports and whom it wakes |
 //! | [`moving`] | between which VMAs pages move, and how far a move has come |
 //! | [`wait`] | the states of a sleeping fault, and the protocol around them |
+//! | [`events`] | the states of an event that waits to be read, and the protocol around them |
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -33,6 +34,7 @@
 
 pub mod abi;
 pub mod errno;
+pub mod events;
 pub mod fault;
 pub mod features;
 pub mod fill;

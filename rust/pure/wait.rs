@@ -26,8 +26,8 @@
 //!    is a late one, meant for a fault that is over.
 //! 4. Set the task state to running. If `woken` reads true (**A**, acquire), the node is in
 //!    nobody's hands. Otherwise lock, and unless `woken` is true by now take the node out.
-//! 5. If step 3 was skipped and `unread` is not zero, wake one reader and all pollers, after a full
-//!    barrier.
+//! 5. If step 3 was skipped and `unread` is not zero, here or in the line of [`super::events`], wake
+//!    one reader and all pollers, after a full barrier.
 //!
 //! Every way out makes the fault run again, so a wake-up for no reason costs time and nothing else.
 //!
@@ -49,10 +49,10 @@
 //! # Reader
 //!
 //! 1. Lock. Take the head of the FIFO, if there is one, and copy its message. The node stays in the
-//!    tree. Unlock. With a message, go to 4.
+//!    tree. Unlock. With a message, go to 4. Without one, look for an event ([`super::events`]).
 //! 2. Return for a signal, or if the caller must not block.
 //! 3. Enter the fd's wait queue exclusively, at its end, and set the task state. If `unread` is
-//!    zero, sleep. Leave the wait queue, go to 1.
+//!    zero in both queues, sleep. Leave the wait queue, go to 1.
 //! 4. Copy the message to user space, without the lock. If that fails, lock and look the key up in
 //!    the tree. If it is there, the message goes back into the FIFO, in order of `seq`; unlock, and
 //!    after a full barrier wake one reader and all pollers. If it is not, the sleeper has left or
@@ -80,7 +80,7 @@
 //!
 //! A wake-up selects one reader and takes it off the wait queue, so it must not be wasted. Count
 //! tokens: a sleeper gets one in its step 1 and spends it on a wake-up in step 3 or 5. It may let
-//! it drop in step 5 when nothing is unread. A reader that puts a message back spends a new one.
+//! it drop in step 5 when nothing is unread, events included. A reader that puts a message back spends a new one.
 //! The reader that a wake-up selects has the token, and uses it up in its step 1, where it takes a
 //! message or finds none. Then there are at least as many tokens as unread messages whenever a
 //! reader sleeps:

@@ -7,36 +7,13 @@
 #![cfg(loom)]
 
 mod common;
+mod explore;
+#[allow(dead_code, reason = "each of the two tests uses a part")]
 mod model;
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
-
+use explore::{broken, sound};
 use loom::thread;
-use model::{Context, Defect, Read, Task};
-
-/// Explores all runs in which loom switches away at most `preemptions` times from a thread that
-/// could go on. `LOOM_MAX_PREEMPTIONS` overrides the number.
-fn explore(scenario: fn(Defect), preemptions: usize, defect: Defect) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(preemptions);
-    builder.check(move || scenario(defect));
-}
-
-fn holds(scenario: fn(Defect), preemptions: usize) {
-    explore(scenario, preemptions, Defect::None);
-}
-
-/// Demands that the model finds `defect`, as a panic whose text has one of `signs`.
-fn caught(scenario: fn(Defect), defect: Defect, signs: &[&str]) {
-    let panic = catch_unwind(AssertUnwindSafe(|| explore(scenario, 2, defect)))
-        .expect_err("the model must not accept this");
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("");
-    assert!(signs.iter().any(|sign| text.contains(sign)), "{text}");
-}
+use model::{Buffer, Context, Defect, Read, Task};
 
 const LOST: &[&str] = &["deadlock"];
 const TWICE: &[&str] = &["queued twice"];
@@ -51,11 +28,11 @@ fn spawn_sleeper(context: &Context, page: usize) -> (Task, thread::JoinHandle<()
     (task, thread)
 }
 
-fn spawn_reader(context: &Context, bad: bool) -> (Task, thread::JoinHandle<()>) {
+fn spawn_reader(context: &Context, buffer: Buffer) -> (Task, thread::JoinHandle<()>) {
     let task = Task::new();
     let (context, own) = (context.clone(), task.clone());
     let thread = thread::spawn(move || {
-        if let Read::Message(address) = context.read(&own, bad) {
+        if let Read::Message(address) = context.read(&own, buffer) {
             context.resolve(address);
         }
     });
@@ -137,7 +114,7 @@ fn killed_sleeper_and_waker(defect: Defect) {
 fn reader_and_sleeper(defect: Defect) {
     let context = Context::new(defect);
     let (_, sleeper) = spawn_sleeper(&context, PAGE);
-    let (_, reader) = spawn_reader(&context, false);
+    let (_, reader) = spawn_reader(&context, Buffer::Good);
     sleeper.join().unwrap();
     reader.join().unwrap();
     context.assert_idle();
@@ -146,7 +123,7 @@ fn reader_and_sleeper(defect: Defect) {
 fn reader_waker_and_sleeper(defect: Defect) {
     let context = Context::new(defect);
     let (_, sleeper) = spawn_sleeper(&context, PAGE);
-    let (reader_task, reader) = spawn_reader(&context, false);
+    let (reader_task, reader) = spawn_reader(&context, Buffer::Good);
     context.resolve(PAGE);
     sleeper.join().unwrap();
     reader_task.signal();
@@ -157,15 +134,17 @@ fn reader_waker_and_sleeper(defect: Defect) {
 fn poller_and_sleeper(defect: Defect) {
     let context = Context::new(defect);
     let (_, sleeper) = spawn_sleeper(&context, PAGE);
-    context.resolve(context.poll_and_read(&Task::new()));
+    if let Read::Message(address) = context.poll_and_read(&Task::new()) {
+        context.resolve(address);
+    }
     sleeper.join().unwrap();
     context.assert_idle();
 }
 
 fn two_readers_and_two_sleepers(defect: Defect) {
     let context = Context::new(defect);
-    let (_, first_reader) = spawn_reader(&context, false);
-    let (_, second_reader) = spawn_reader(&context, false);
+    let (_, first_reader) = spawn_reader(&context, Buffer::Good);
+    let (_, second_reader) = spawn_reader(&context, Buffer::Good);
     let (_, sleeper) = spawn_sleeper(&context, PAGE);
     context.access(2 * PAGE, &Task::new());
     sleeper.join().unwrap();
@@ -177,8 +156,8 @@ fn two_readers_and_two_sleepers(defect: Defect) {
 /// Whoever of the two readers is left over when the fault has been served is signalled away.
 fn signalled_reader(defect: Defect) {
     let context = Context::new(defect);
-    let (first_task, first) = spawn_reader(&context, false);
-    let (second_task, second) = spawn_reader(&context, false);
+    let (first_task, first) = spawn_reader(&context, Buffer::Good);
+    let (second_task, second) = spawn_reader(&context, Buffer::Good);
     let (_, sleeper) = spawn_sleeper(&context, PAGE);
     first_task.signal();
     sleeper.join().unwrap();
@@ -190,8 +169,8 @@ fn signalled_reader(defect: Defect) {
 
 fn bad_buffer_and_second_reader(defect: Defect) {
     let context = Context::new(defect);
-    let (bad_task, bad) = spawn_reader(&context, true);
-    let (good_task, good) = spawn_reader(&context, false);
+    let (bad_task, bad) = spawn_reader(&context, Buffer::Bad);
+    let (good_task, good) = spawn_reader(&context, Buffer::Good);
     let (_, sleeper) = spawn_sleeper(&context, PAGE);
     sleeper.join().unwrap();
     bad_task.signal();
@@ -204,12 +183,12 @@ fn bad_buffer_and_second_reader(defect: Defect) {
 /// The good reader serves both faults, whatever the bad one takes and puts back.
 fn bad_buffer_and_two_sleepers(defect: Defect) {
     let context = Context::new(defect);
-    let (bad_task, bad) = spawn_reader(&context, true);
+    let (bad_task, bad) = spawn_reader(&context, Buffer::Bad);
     let (_, sleeper) = spawn_sleeper(&context, PAGE);
     let (_, other_sleeper) = spawn_sleeper(&context, 2 * PAGE);
     let task = Task::new();
     for _ in 0..2 {
-        if let Read::Message(address) = context.read(&task, false) {
+        if let Read::Message(address) = context.read(&task, Buffer::Good) {
             context.resolve(address);
         }
     }
@@ -222,7 +201,7 @@ fn bad_buffer_and_two_sleepers(defect: Defect) {
 
 fn bad_buffer_and_waker(defect: Defect) {
     let context = Context::new(defect);
-    let (bad_task, bad) = spawn_reader(&context, true);
+    let (bad_task, bad) = spawn_reader(&context, Buffer::Bad);
     let (_, sleeper) = spawn_sleeper(&context, PAGE);
     context.resolve(PAGE);
     sleeper.join().unwrap();
@@ -248,14 +227,6 @@ fn release_without_mmap_lock(defect: Defect) {
     context.assert_idle();
 }
 
-macro_rules! sound {
-    ($($scenario:ident: $preemptions:literal;)*) => {
-        mod sound {
-            $(#[test] fn $scenario() { super::holds(super::$scenario, $preemptions); })*
-        }
-    };
-}
-
 sound! {
     sleeper_and_waker: 4;
     stale_wake_up: 4;
@@ -273,16 +244,6 @@ sound! {
     bad_buffer_and_waker: 3;
     release: 4;
     release_without_mmap_lock: 4;
-}
-
-macro_rules! broken {
-    ($($name:ident: $defect:ident in $scenario:ident is $signs:ident;)*) => {
-        mod broken {
-            $(#[test] fn $name() {
-                super::caught(super::$scenario, super::Defect::$defect, super::$signs);
-            })*
-        }
-    };
 }
 
 broken! {

@@ -20,10 +20,13 @@ use uffd_pure::range::Range;
 use uffd_pure::wait::{Key, Scope};
 
 use super::common::Queue;
+use events::Announcements;
 use sched::WaitQueue;
 
+pub use events::Child;
 pub use sched::Task;
 
+mod events;
 mod sched;
 
 /// What to leave out or to do wrong.
@@ -67,6 +70,44 @@ pub enum Defect {
     LateReleased,
     /// The waker puts the task on its wake_q first and stores `woken` then.
     QueueBeforeWoken,
+    /// The announcer sets its state after its last look at `done`.
+    LateAnnouncerState,
+    NoAnnouncerBarrier,
+    /// An announcer that is killed before it slept tells nobody.
+    SilentAnnouncer,
+    /// `done` is stored without release.
+    DoneRelaxed,
+    /// The reader reads the node once more after it stored `done`.
+    TouchAfterDone,
+    /// The reader keeps the address of the announcer, not its number.
+    FinishByAddress,
+    /// The same, when it puts a payload back.
+    PutBackByAddress,
+    /// An announcer that leaves disposes of a payload that a reader has.
+    DisposeTwice,
+    /// A reader that cannot put a payload back forgets it.
+    ForgetPayload,
+    /// A reader opens the child before it knows that the message can be copied.
+    OpenTooEarly,
+    /// A killed announcer leaves its change counted.
+    CountStays,
+    /// A payload that was put back wakes nobody.
+    SilentEventPutBack,
+    /// A reader whose buffer is bad before it took an event leaves without a word.
+    SilentRefusal,
+    NoEventDrain,
+    /// A sleeper that needn't sleep leaves without a look at unread events.
+    LeaveWithoutEvents,
+}
+
+/// What a reader brings along.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Buffer {
+    Good,
+    /// Found unwritable once the message was taken.
+    Bad,
+    /// Found unwritable before an event is taken.
+    Absent,
 }
 
 /// What a sleeper has on its stack. The memory stays, so that a late touch can be told.
@@ -104,6 +145,8 @@ impl Node {
 pub enum Read {
     /// With the fault at this address.
     Message(usize),
+    /// With an event, whose announcer goes on.
+    Event,
     Interrupted,
     BadBuffer,
 }
@@ -118,6 +161,7 @@ struct Inner {
     sleepers: AtomicUsize,
     unread: AtomicUsize,
     released: AtomicBool,
+    events: Announcements,
     fd: WaitQueue,
     /// The mmap lock; inside, whether the VMA is registered.
     mmap: RwLock<bool>,
@@ -136,6 +180,7 @@ impl Context {
             sleepers: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
             released: AtomicBool::new(false),
+            events: Announcements::new(),
             fd: WaitQueue::default(),
             mmap: RwLock::new(true),
             pages: pages.map(|page| (page, AtomicBool::new(false))).into(),
@@ -223,7 +268,9 @@ impl Context {
                 }
             });
         }
-        if !waits && !self.has(Defect::SilentLeave) && self.0.unread.load(Relaxed) != 0 {
+        let events = !self.has(Defect::LeaveWithoutEvents) && self.has_unread_event();
+        let unread = self.0.unread.load(Relaxed) != 0 || events;
+        if !waits && !self.has(Defect::SilentLeave) && unread {
             fence(SeqCst);
             self.wake_readers();
         }
@@ -285,15 +332,18 @@ impl Context {
         }
     }
 
-    /// Reads one message, blocking. `bad` is a buffer that can't be written.
-    pub fn read(&self, task: &Task, bad: bool) -> Read {
+    /// Reads one message, blocking.
+    pub fn read(&self, task: &Task, buffer: Buffer) -> Read {
         loop {
             if let Some(key) = self.locked(Queue::take) {
-                if bad {
+                if buffer != Buffer::Good {
                     self.put_back(key);
                     return Read::BadBuffer;
                 }
                 return Read::Message(key.address());
+            }
+            if let Some(read) = self.deliver_event(buffer) {
+                return read;
             }
             if task.signal_pending() {
                 return Read::Interrupted;
@@ -325,19 +375,22 @@ impl Context {
     }
 
     /// Waits for a message without reading, then reads it. Nobody else may read or resolve.
-    pub fn poll_and_read(&self, task: &Task) -> usize {
+    pub fn poll_and_read(&self, task: &Task) -> Read {
         self.0.fd.prepare_poller(task);
         self.sleep_unless_unread(task);
         self.0.fd.finish(task);
-        let key = self.locked(Queue::take).expect("polled, so unread");
-        key.address()
+        match self.locked(Queue::take) {
+            Some(key) => Read::Message(key.address()),
+            None => self.deliver_event(Buffer::Good).expect("polled, so unread"),
+        }
     }
 
     fn sleep_unless_unread(&self, task: &Task) {
         if !self.has(Defect::NoReaderBarrier) {
             fence(SeqCst);
         }
-        if self.0.unread.load(Relaxed) == 0 || self.has(Defect::NoReaderRecheck) {
+        let nothing = self.0.unread.load(Relaxed) == 0 && !self.has_unread_event();
+        if nothing || self.has(Defect::NoReaderRecheck) {
             task.schedule();
         }
     }
@@ -354,6 +407,7 @@ impl Context {
         if !self.has(Defect::NoDrain) {
             self.wake(&Scope::All);
         }
+        self.wake_announcers();
         if late {
             self.0.released.store(true, Relaxed);
         }
@@ -369,5 +423,6 @@ impl Context {
         self.locked(|queue| assert_eq!(queue.nodes().count(), 0, "a node was left"));
         assert_eq!(self.0.sleepers.load(Relaxed), 0);
         assert_eq!(self.0.unread.load(Relaxed), 0);
+        self.assert_all_told();
     }
 }
