@@ -37,7 +37,13 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-use super::vma::VmaView;
+use super::{
+    mappings::{
+        Mappings,
+        Stable, //
+    },
+    vma::VmaView, //
+};
 use crate::pure::{
     abi::Modes,
     range::Range, //
@@ -143,12 +149,15 @@ type Lock<'mm> = MmapReadGuard<'mm>;
 #[must_use = "dropping it unlocks the VMA"]
 pub(crate) struct DstVma<'mm> {
     vma: NonNull<VmaRef>,
+    // Before the lock, which is taken first.
+    stable: Option<Stable<'mm>>,
     _lock: Lock<'mm>,
 }
 
 impl<'mm> DstVma<'mm> {
-    /// Locks the VMA that covers all of `range` (`uffd_mfill_lock`). May sleep; the caller holds
-    /// neither the mmap lock nor a VMA's.
+    /// Locks the VMA that covers all of `range` (`uffd_mfill_lock`), for a fill: until it is dropped
+    /// no change of `mappings` begins. May sleep; the caller holds neither the mmap lock nor a
+    /// VMA's.
     ///
     /// The VMA has to be registered, with whatever context: registration has checked that its
     /// memory may be written at all, and a fill relies on that.
@@ -157,15 +166,21 @@ impl<'mm> DstVma<'mm> {
     ///
     /// - `ENOENT`: no VMA at the start of the range, or one that ends early or is not registered;
     /// - `ENOMEM`: no memory for its `anon_vma`;
-    /// - `EAGAIN`: too many others are reading the VMA.
-    pub(crate) fn lock(mm: &'mm MmWithUser, range: &Range) -> Result<Self> {
-        let vma = match Self::lock_under_rcu(mm, range.start()) {
+    /// - `EAGAIN`: too many others are reading the VMA; or, after the other errors, mappings are
+    ///   changing.
+    pub(crate) fn lock(
+        mm: &'mm MmWithUser,
+        mappings: &'mm Mappings,
+        range: &Range,
+    ) -> Result<Self> {
+        let mut vma = match Self::lock_under_rcu(mm, range.start()) {
             Some(vma) => vma,
             None => Self::lock_under_mmap(mm, range.start())?,
         };
         if range.end() > vma.end() || vma.view().owner().is_none() {
             return Err(ENOENT);
         }
+        vma.stable = Some(mappings.stable()?);
         Ok(vma)
     }
 
@@ -181,6 +196,7 @@ impl<'mm> DstVma<'mm> {
         // INVARIANT: The lock is the VMA's, and the `anon_vma` was checked.
         Some(Self {
             vma: lock.vma,
+            stable: None,
             _lock: lock,
         })
     }
@@ -223,6 +239,7 @@ impl<'mm> DstVma<'mm> {
         // was looked for, and an `anon_vma` stays as long as its VMA.
         Ok(Self {
             vma: lock.vma,
+            stable: None,
             _lock: lock,
         })
     }
@@ -235,7 +252,11 @@ impl<'mm> DstVma<'mm> {
     #[cfg(not(CONFIG_PER_VMA_LOCK))]
     pub(super) unsafe fn keep_found(mmap: MmapReadGuard<'mm>, vma: NonNull<VmaRef>) -> Self {
         // INVARIANT: The mmap lock is held, since before the `anon_vma` was looked for.
-        Self { vma, _lock: mmap }
+        Self {
+            vma,
+            stable: None,
+            _lock: mmap,
+        }
     }
 
     /// What else is known of it.

@@ -7,12 +7,15 @@
 
 pub(crate) mod abi;
 pub(crate) mod device;
+pub(crate) mod event_queue;
 pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod fill_lock;
 pub(crate) mod folio;
+pub(crate) mod foreign_list;
 #[cfg(CONFIG_HUGETLB_PAGE)]
 pub(crate) mod hugetlb;
+pub(crate) mod mappings;
 pub(crate) mod memory;
 pub(crate) mod mm;
 pub(crate) mod mmap;
@@ -22,6 +25,7 @@ mod page_cache;
 pub(crate) mod pgtable;
 mod protect;
 pub(crate) mod pt_lock;
+pub(crate) mod rwsem;
 pub(crate) mod slab;
 pub(crate) mod sleepers;
 pub(crate) mod task;

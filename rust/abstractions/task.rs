@@ -21,6 +21,12 @@ pub(crate) fn exiting_or_dumping() -> bool {
     flags & (bindings::PF_EXITING | bindings::PF_DUMPCORE) != 0
 }
 
+/// Whether the current task is on its way out.
+pub(crate) fn exiting() -> bool {
+    // SAFETY: The current task is alive, and only it changes its flags.
+    unsafe { (*bindings::get_current()).flags & bindings::PF_EXITING != 0 }
+}
+
 /// Whether the current task was killed.
 pub(crate) fn fatal_signal_pending() -> bool {
     // SAFETY: The current task is alive.

@@ -23,9 +23,11 @@ use kernel::{
             vm_flags_t,
             VmaRef, //
         },
+        Mm,
         MmWithUser, //
     },
-    page::PAGE_SIZE, //
+    page::PAGE_SIZE,
+    sync::aref::ARef, //
 };
 
 use super::slab::{
@@ -295,11 +297,6 @@ impl VmaWriteLocked<'_> {
         unsafe { MmapVma::adopt(self.vma) }
     }
 
-    /// Who the VMA is registered with.
-    pub(crate) fn owner(&self) -> Option<ContextPtr> {
-        self.view().owner()
-    }
-
     /// Keeps page faults out of the VMA until the mmap lock is dropped (`vma_start_write`).
     ///
     /// May sleep until faults that hold the VMA's own lock have let go of it. Each of them has
@@ -346,6 +343,20 @@ impl VmaWriteLocked<'_> {
                 bindings::hugetlb_unshare_all_pmds(self.vma.as_ptr());
             }
         }
+    }
+
+    /// Hands the VMA to `owner` for what it was registered for. May sleep.
+    ///
+    /// For fork, whose copy of the VMA belongs to a context of the child's.
+    pub(crate) fn hand_over(&mut self, owner: ContextPtr) {
+        let modes = self.view().modes();
+        self.set_context(Some(owner), modes);
+    }
+
+    /// The structure of the address space that it is part of, or is to be.
+    pub(crate) fn mm(&self) -> ARef<Mm> {
+        // SAFETY: By the type invariants the VMA is valid, and a VMA keeps its mm in existence.
+        ARef::from(unsafe { Mm::from_raw((*self.vma.as_ptr()).vm_mm) })
     }
 
     /// Takes the VMA out of its context (`userfaultfd_reset_ctx`). May sleep.

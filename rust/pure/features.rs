@@ -82,28 +82,6 @@ impl Offer {
         range_ioctls: Ioctls::RANGE,
     };
 
-    /// Missing faults on private anonymous memory.
-    pub const ANONYMOUS_MISSING: Self = Self {
-        features: Features::SIGBUS
-            .with(Features::THREAD_ID)
-            .with(Features::EXACT_ADDRESS),
-        modes: Modes::MISSING,
-        context_ioctls: Ioctls::REGISTER.with(Ioctls::UNREGISTER).with(Ioctls::API),
-        range_ioctls: Ioctls::WAKE.with(Ioctls::COPY).with(Ioctls::ZEROPAGE),
-    };
-
-    /// What the kernel crate provides: all but what is taken away here.
-    pub const PROVIDED: Self = Self {
-        features: Features::ALL
-            .without(Features::EVENT_FORK)
-            .without(Features::EVENT_REMAP)
-            .without(Features::EVENT_REMOVE)
-            .without(Features::EVENT_UNMAP),
-        modes: Modes::ALL,
-        context_ioctls: Ioctls::CONTEXT,
-        range_ioctls: Ioctls::RANGE,
-    };
-
     /// What is left of the offer on a kernel with this support.
     pub const fn on(self, support: Support) -> Self {
         Self {
@@ -321,7 +299,13 @@ mod tests {
 
     #[test]
     fn answer_lists_the_offer_not_the_request() {
-        let offer = Offer::ANONYMOUS_MISSING.on(ALL);
+        let offer = Offer {
+            features: Features::SIGBUS
+                .with(Features::THREAD_ID)
+                .with(Features::EXACT_ADDRESS),
+            context_ioctls: Ioctls::CONTEXT.without(Ioctls::SET_MODE),
+            ..Offer::COMPLETE
+        };
         let agreed = negotiate(UFFD_API, Features::THREAD_ID, &offer, || false).unwrap();
         assert_eq!(agreed.answer, [0xAA, 0x980, 0x8000_0000_0000_0003]);
         assert_eq!(agreed.context.to_word(), 0x8000_0100);

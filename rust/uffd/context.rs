@@ -15,10 +15,18 @@ use kernel::{
     }, //
 };
 
-use super::errno;
+use super::{
+    errno,
+    events::Event, //
+};
 use crate::{
     abstractions::{
+        event_queue::EventQueue,
         file,
+        mappings::{
+            HasMappings,
+            Mappings, //
+        },
         mm,
         mmap::MmapWriteGuard,
         slab::{
@@ -54,12 +62,12 @@ use crate::{
 
 /// What this implementation can do on this kernel.
 pub(crate) fn offer() -> Offer {
-    Offer::PROVIDED.on(vma::support())
+    Offer::COMPLETE.on(vma::support())
 }
 
 /// A userfaultfd context.
 ///
-/// A file and each sleeper own it; VMAs borrow it, and release takes it out of all of them before
+/// A file, each sleeper and each change of its mappings own it; VMAs borrow it, and release takes it out of all of them before
 /// the file's reference goes.
 #[pin_data]
 pub(crate) struct Context {
@@ -73,7 +81,11 @@ pub(crate) struct Context {
     #[pin]
     pub(super) sleepers: SleeperQueue<Message>,
     #[pin]
+    pub(super) events: EventQueue<Event>,
+    #[pin]
     pub(super) waiters: FileWaiters,
+    #[pin]
+    mappings: Mappings,
 }
 
 static CACHE: SlabCache<Context> = SlabCache::new();
@@ -81,6 +93,12 @@ static CACHE: SlabCache<Context> = SlabCache::new();
 impl SlabObject for Context {
     fn cache() -> &'static SlabCache<Self> {
         &CACHE
+    }
+}
+
+impl HasMappings for Context {
+    fn mappings(&self) -> &Mappings {
+        &self.mappings
     }
 }
 
@@ -98,17 +116,25 @@ impl Context {
     /// `EINVAL` for unknown flags; `ENOMEM`, `EMFILE`, `ENFILE`. Replaces `new_userfaultfd`.
     pub(crate) fn create(flags: u32) -> Result<u32> {
         let flags = CreateFlags::parse(flags, file::FLAGS).map_err(errno)?;
-        file::install(Self::new(mm::current_mm()?, flags)?, flags.file)
+        let context = Self::new(mm::current_mm()?, flags, ContextFeatures::UNINITIALIZED)?;
+        file::install(context, flags.file)
     }
 
-    fn new(mm: ARef<Mm>, flags: CreateFlags) -> Result<SlabRef<Self>> {
+    /// A context for the child of a fork, with what was agreed for the parent. `ENOMEM`.
+    pub(super) fn inherit(&self, mm: ARef<Mm>) -> Result<SlabRef<Self>> {
+        Self::new(mm, self.flags, self.features())
+    }
+
+    fn new(mm: ARef<Mm>, flags: CreateFlags, features: ContextFeatures) -> Result<SlabRef<Self>> {
         SlabRef::try_new(try_pin_init!(Self {
             mm,
             flags,
-            features: Atomic::new(0),
+            features: Atomic::new(features.to_word() as i32),
             released: Atomic::new(false),
             sleepers <- SleeperQueue::new(),
+            events <- EventQueue::new(),
             waiters <- FileWaiters::new(),
+            mappings <- Mappings::new(),
         }))
     }
 
@@ -126,6 +152,11 @@ impl Context {
     /// The address space.
     pub(crate) fn mm(&self) -> &Mm {
         &self.mm
+    }
+
+    /// The `O_*` bits its file was made with, and a child's gets.
+    pub(super) fn file_flags(&self) -> u32 {
+        self.flags.file
     }
 
     /// What ranges of the address space are checked against.
@@ -193,7 +224,7 @@ mod tests {
 
     fn context(flags: u32) -> Result<SlabRef<Context>> {
         let flags = CreateFlags::parse(flags, file::FLAGS).map_err(errno)?;
-        Context::new(mm::unused_mm()?, flags)
+        Context::new(mm::unused_mm()?, flags, ContextFeatures::UNINITIALIZED)
     }
 
     #[test]

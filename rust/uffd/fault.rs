@@ -55,9 +55,10 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
             }
             (must_wait, released)
         });
-    if !notified && context.sleepers.has_unread() {
+    if !notified && context.has_input() {
         // Readers are told once per message, and we kept quiet about ours. But a reader told of
-        // another one may have taken ours, which came first; then that one waits for this.
+        // another one may have taken ours, which came first; then that one waits for this. That
+        // holds for events, too: faults are read before them.
         context.waiters.notify_input_fenced();
     }
     released.retry()

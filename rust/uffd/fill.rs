@@ -44,6 +44,7 @@ use kernel::{
 use crate::{
     abstractions::{
         fill_lock::DstVma,
+        mappings::Mappings,
         memory::Kind,
         task, //
     },
@@ -72,7 +73,8 @@ pub(super) enum Content {
     Poison,
 }
 
-/// Fills `range` of `mm`, the address space of the context (`mfill_atomic`).
+/// Fills `range` of `mm`, the address space of the context, whose `mappings` must not be changing
+/// (`mfill_atomic`).
 ///
 /// `range` is page aligned and lies in user space, and so does a source of the same length. May
 /// sleep; the caller holds no lock. Stops at the first error and reports how far it came:
@@ -85,16 +87,27 @@ pub(super) enum Content {
 /// - `EFAULT`: the source cannot be read, a mapped file ends before the page, or it does not have
 ///   the page that was to be mapped;
 /// - `EIO`: the page of the file is on broken memory;
-/// - `EAGAIN`: the VMA changed while its lock was dropped, its page table was taken away, or too
-///   many others read it;
+/// - `EAGAIN`: mappings are changing, the VMA changed while its lock was dropped, its page table was
+///   taken away, or too many others read it;
 /// - `EINTR`: the caller was killed.
-pub(super) fn fill(mm: &MmWithUser, content: Content, range: Range, mode: FillMode) -> Report {
+pub(super) fn fill(
+    mm: &MmWithUser,
+    mappings: &Mappings,
+    content: Content,
+    range: Range,
+    mode: FillMode,
+) -> Report {
     if matches!(content, Content::Cached) {
         // "C" in Documentation/memory-ordering.md: what the caller wrote to the file is seen by
         // whoever reaches it through the entries that are set below.
         smp_mb(Write);
     }
-    let dst = Destination { mm, range, mode };
+    let dst = Destination {
+        mm,
+        mappings,
+        range,
+        mode,
+    };
     let mut progress = Fill::new(range);
     let stop = dst.fill(content, &mut progress).err();
     progress.finish(stop.and_then(|error| Errno::from_negative(error.to_errno())))
@@ -103,6 +116,7 @@ pub(super) fn fill(mm: &MmWithUser, content: Content, range: Range, mode: FillMo
 /// Where a fill goes.
 struct Destination<'mm> {
     mm: &'mm MmWithUser,
+    mappings: &'mm Mappings,
     range: Range,
     mode: FillMode,
 }
@@ -160,12 +174,11 @@ impl<'mm> Destination<'mm> {
 
     /// Locks the VMA. The whole range counts, also when a part is filled already.
     ///
-    /// This is the place to notice that mappings are changing and user space is yet to be told,
-    /// `EAGAIN`: with the lock held, because until then a change may begin. Without events there is
-    /// nothing to be told.
+    /// `EAGAIN` if user space is yet to be told that mappings are changing; none begins to change
+    /// while the VMA is locked.
     #[inline(always)]
     fn lock(&self) -> Result<DstVma<'mm>> {
-        DstVma::lock(self.mm, &self.range)
+        DstVma::lock(self.mm, self.mappings, &self.range)
     }
 
     /// Locks and checks the VMA again, after a copy without the lock.

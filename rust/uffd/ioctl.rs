@@ -33,6 +33,7 @@ use super::{
 use crate::{
     abstractions::{
         abi,
+        mappings::HasMappings,
         mm,
         slab::SlabRef,
         task,
@@ -155,8 +156,12 @@ fn wake(context: &Context, user: &User) -> Result {
     Ok(())
 }
 
-/// Replaces `userfaultfd_writeprotect` and `userfaultfd_rwprotect`.
+/// `EAGAIN`, before anything else, if mappings are changing. Replaces `userfaultfd_writeprotect` and
+/// `userfaultfd_rwprotect`.
 fn protect(context: &Context, user: &User, protection: Protection) -> Result {
+    if context.mappings().are_changing() {
+        return Err(EAGAIN);
+    }
     let [start, len, mode] = user.read::<3>()?;
     let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
     let request = Request::parse(protection, mode).map_err(errno)?;
@@ -177,13 +182,14 @@ fn set_mode(context: &SlabRef<Context>, user: &User) -> Result {
 /// Replaces `userfaultfd_copy`.
 fn copy(context: &Context, user: &User) -> Result {
     const ANSWER: usize = 4;
+    refuse_if_changing(context, user, ANSWER)?;
     let [dst, src, len, mode] = user.read::<ANSWER>()?;
     let limits = context.limits();
     let source = Range::unaligned(src, len, &limits).map_err(errno)?;
     let range = Range::aligned(dst, len, &limits).map_err(errno)?;
     let content = Content::Copied(UserPtr::from_addr(source.start()));
     conclude_fill(context, user, ANSWER, FillKind::Copy, mode, |mm, mode| {
-        fill(mm, content, range, mode)
+        fill(mm, context.mappings(), content, range, mode)
     })
 }
 
@@ -191,10 +197,11 @@ fn copy(context: &Context, user: &User) -> Result {
 /// alike.
 fn fill_range(context: &Context, user: &User, kind: FillKind, content: Content) -> Result {
     const ANSWER: usize = 3;
+    refuse_if_changing(context, user, ANSWER)?;
     let [start, len, mode] = user.read::<ANSWER>()?;
     let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
     conclude_fill(context, user, ANSWER, kind, mode, |mm, mode| {
-        fill(mm, content, range, mode)
+        fill(mm, context.mappings(), content, range, mode)
     })
 }
 
@@ -202,10 +209,11 @@ fn fill_range(context: &Context, user: &User, kind: FillKind, content: Content) 
 ///
 /// # Errors
 ///
-/// `EINVAL` for the ranges and for the context of another process; then those of
-/// [`conclude_fill`].
+/// Those of [`refuse_if_changing`]; `EINVAL` for the ranges and for the context of another process;
+/// then those of [`conclude_fill`].
 fn move_(context: &SlabRef<Context>, user: &User) -> Result {
     const ANSWER: usize = 4;
+    refuse_if_changing(context, user, ANSWER)?;
     let [dst, src, len, mode] = user.read::<ANSWER>()?;
     if !mm::is_own(context.mm()) {
         return Err(EINVAL);
@@ -215,8 +223,31 @@ fn move_(context: &SlabRef<Context>, user: &User) -> Result {
     let source = Range::aligned(src, len, &limits).map_err(errno)?;
     let asker = ContextPtr::of(context);
     conclude_fill(context, user, ANSWER, FillKind::Move, mode, |mm, mode| {
-        moving::move_pages(mm, asker, source, range, mode.allow_src_holes)
+        moving::move_pages(
+            mm,
+            context.mappings(),
+            asker,
+            source,
+            range,
+            mode.allow_src_holes,
+        )
     })
+}
+
+/// The first look of all fills, before their struct is read: while mappings are changing they are
+/// refused, and the answer in word `answer` says so. The fill looks again, with its lock held.
+///
+/// # Errors
+///
+/// `EFAULT` if the answer cannot be written, else `EAGAIN`.
+#[inline(always)]
+fn refuse_if_changing(context: &Context, user: &User, answer: usize) -> Result {
+    if !context.mappings().are_changing() {
+        return Ok(());
+    }
+    let report = Report::mappings_changing();
+    let stored = user.write(answer, &[report.field as u64]).is_ok();
+    report.conclude(stored, false).1.map_err(errno)
 }
 
 /// What all fills share: the mode, the address space, the answer in word `answer`, the wake-up.

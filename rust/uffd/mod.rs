@@ -4,6 +4,7 @@
 
 pub(crate) mod context;
 mod device;
+pub(crate) mod events;
 pub(crate) mod fault;
 mod fill;
 mod ioctl;

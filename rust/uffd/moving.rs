@@ -30,6 +30,7 @@ use crate::abstractions::moving::HugeSource;
 use crate::abstractions::moving::Relocation;
 use crate::{
     abstractions::{
+        mappings::Mappings,
         move_lock::{
             Place,
             VmaPair, //
@@ -73,22 +74,24 @@ use crate::{
 /// - `EBUSY`: a page belongs to another process as well, is pinned, or is part of a large folio
 ///   that cannot be split;
 /// - `EFAULT`: the source holds what is no page: a marker, poison, memory of a device;
-/// - `EAGAIN`: too many others read the VMAs;
+/// - `EAGAIN`: too many others read the VMAs, or `mappings` are changing;
 /// - `EINTR`: the caller was killed.
 pub(super) fn move_pages(
     mm: &MmWithUser,
+    mappings: &Mappings,
     asker: ContextPtr,
     src: Range,
     dst: Range,
     allow_holes: bool,
 ) -> Report {
     let mut progress = Move::new(&src, dst);
-    let stop = move_steps(mm, asker, &src, &dst, allow_holes, &mut progress).err();
+    let stop = move_steps(mm, mappings, asker, &src, &dst, allow_holes, &mut progress).err();
     progress.finish(stop)
 }
 
 fn move_steps(
     mm: &MmWithUser,
+    mappings: &Mappings,
     asker: ContextPtr,
     src: &Range,
     dst: &Range,
@@ -96,7 +99,7 @@ fn move_steps(
     progress: &mut Move,
 ) -> Result<(), Errno> {
     let vmas = VmaPair::lock(mm, dst.start(), src.start()).map_err(plain)?;
-    // Here, with the VMAs locked, is the place to look whether mappings are changing (`EAGAIN`).
+    let _stable = mappings.stable().map_err(plain)?;
     let vmas = vmas.check(src, dst, asker)?;
     let mover = Mover { allow_holes };
     while let Some(part) = progress.rest() {

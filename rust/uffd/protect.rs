@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     abstractions::{
+        mappings::HasMappings,
         mmap::{
             MmapReadLock,
             MmapWriteGuard, //
@@ -31,13 +32,10 @@ use crate::{
 /// Called and left with no lock held; takes the mmap lock for reading. May sleep. When it returns
 /// no processor uses the old protection. Replaces `mwriteprotect_range` and `mrwprotect_range`.
 ///
-/// A change of mappings that the context is told of has begun under the mmap lock held for writing;
-/// the place to refuse while it lasts (`EAGAIN`) is where the lock has been taken. Without events
-/// there is none.
-///
 /// # Errors
 ///
 /// - `ESRCH`: the process is gone;
+/// - `EAGAIN`: mappings are changing, and user space is yet to be told;
 /// - `ENOENT`: no VMA in the range, or one that is not registered for this protection;
 /// - `EINVAL`: a VMA has huge pages and the range starts or ends inside one;
 /// - `ENOMEM`: no memory for page tables.
@@ -48,6 +46,7 @@ pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result {
     let protection = change.protection();
     let mm = ctx.mm().mmget_not_zero().ok_or(ESRCH)?;
     let lock = MmapReadLock::lock(&mm);
+    let _stable = ctx.mappings().stable()?;
 
     let mut found = false;
     let mut admit = |vma: VmaView<'_>| {

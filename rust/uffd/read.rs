@@ -11,11 +11,13 @@ use kernel::{
 
 use super::{
     context::Context,
+    events::Event,
     ioctl,
     register, //
 };
 use crate::{
     abstractions::{
+        event_queue::Delivery,
         file::{
             self,
             AnonFile,
@@ -40,16 +42,26 @@ use crate::{
 };
 
 impl Context {
-    /// The next message: the one that waits longest, or the first to come.
+    /// Whether there is a message to read.
+    pub(super) fn has_input(&self) -> bool {
+        self.sleepers.has_unread() || self.events.has_unread()
+    }
+
+    /// Hands one message to user space: the fault that waits longest, or the event, or the first of
+    /// both to come. Faults go first: their threads may be what an event's reader waits for.
     ///
     /// # Errors
     ///
-    /// `ERESTARTSYS` for a signal; `EAGAIN` if there is none and `no_wait`. Replaces
+    /// `ERESTARTSYS` for a signal; `EAGAIN` if there is none and `no_wait`. `EFAULT`, and for a fork
+    /// `EMFILE`, `ENFILE` and `ENOMEM`; the message is unread again then. Replaces
     /// `userfaultfd_ctx_read`.
-    fn next_message(&self, no_wait: bool) -> Result<Claim<Message>> {
+    fn deliver_next(&self, request: &mut ReadRequest<'_, '_>, no_wait: bool) -> Result {
         loop {
             if let Some(claim) = self.sleepers.claim() {
-                return Ok(claim);
+                return self.deliver_fault(claim, request);
+            }
+            if self.events.has_unread() && self.deliver_event(request)? {
+                return Ok(());
             }
             if task::signal_pending() {
                 return Err(ERESTARTSYS);
@@ -58,19 +70,75 @@ impl Context {
                 return Err(EAGAIN);
             }
             // Whatever ends the wait, look for a message first: it may be ours to read.
-            self.waiters.wait_to_read(|| self.sleepers.has_unread());
+            self.waiters.wait_to_read(|| self.has_input());
         }
     }
 
-    /// Hands one message to user space. A message that could not be copied is unread again.
-    fn deliver_next(&self, request: &mut ReadRequest<'_, '_>, no_wait: bool) -> Result {
-        let claim = self.next_message(no_wait)?;
+    /// Hands a fault's message to user space. If that fails it is unread again.
+    fn deliver_fault(&self, claim: Claim<Message>, request: &mut ReadRequest<'_, '_>) -> Result {
         let delivered = request.deliver(claim.message.as_bytes());
         if delivered.is_err() && self.sleepers.put_back(claim) {
             self.waiters.notify_input_fenced();
         }
         delivered
     }
+
+    /// Hands the oldest event to user space. Returns whether there was one. If that fails it is
+    /// unread again.
+    fn deliver_event(&self, request: &mut ReadRequest<'_, '_>) -> Result<bool> {
+        let delivered = self.try_deliver_event(request);
+        if delivered.is_err() {
+            // It is unread again. Or it was not even taken; but we may be the reader that was told.
+            self.waiters.notify_input_fenced();
+        }
+        delivered
+    }
+
+    fn try_deliver_event(&self, request: &mut ReadRequest<'_, '_>) -> Result<bool> {
+        loop {
+            // Not with the event in our hands: the fault may be one that another reader has to
+            // resolve, which it cannot while mappings are changing.
+            request.fault_in(Message::SIZE)?;
+            let Some(delivery) = self.events.claim() else {
+                return Ok(false);
+            };
+            if hand_out(delivery, request)? {
+                return Ok(true);
+            }
+            // The buffer's page went away in between.
+            if task::signal_pending() {
+                return Err(ERESTARTSYS);
+            }
+        }
+    }
+}
+
+/// Hands out an event, or nothing of it, and lets its announcer go on. Returns whether the buffer
+/// was there. `EMFILE`, `ENFILE`, `ENOMEM` for a fork's file.
+///
+/// Replaces `resolve_userfault_fork`.
+fn hand_out(delivery: Delivery<'_, Event>, request: &mut ReadRequest<'_, '_>) -> Result<bool> {
+    match &*delivery {
+        Event::Layout(message) => {
+            if request.deliver_nofault(message.as_bytes()).is_err() {
+                return Ok(false);
+            }
+            delivery.complete(drop);
+        }
+        Event::Fork(child) => {
+            let file = request.new_file::<Context>(child.file_flags())?;
+            let message = Message::fork(file.number());
+            if request.deliver_nofault(message.as_bytes()).is_err() {
+                return Ok(false);
+            }
+            delivery.complete(|event| {
+                if let Event::Fork(child) = event {
+                    file.publish(child.open());
+                }
+            });
+        }
+    }
+    Ok(true)
 }
 
 impl AnonFile for Context {
@@ -81,7 +149,7 @@ impl AnonFile for Context {
     /// # Errors
     ///
     /// `EINVAL` before `UFFDIO_API` or without room for a message, `EFAULT` for a bad buffer, which
-    /// loses nothing, and those of `next_message`. Replaces `userfaultfd_read_iter`.
+    /// loses nothing, and those of `deliver_next`. Replaces `userfaultfd_read_iter`.
     fn read(&self, mut request: ReadRequest<'_, '_>) -> Result<usize> {
         if !self.features().is_initialized() {
             return Err(EINVAL);
@@ -109,7 +177,7 @@ impl AnonFile for Context {
         self.waiters.poll(file, table);
         if !self.features().is_initialized() || !file::is_nonblocking(file) {
             Events::Error
-        } else if self.sleepers.has_unread() {
+        } else if self.has_input() {
             Events::Input
         } else {
             Events::None
@@ -135,13 +203,22 @@ impl AnonFile for Context {
         );
     }
 
-    /// Unregisters everything and lets all sleepers retry their faults, which no longer come here.
-    ///
-    /// Replaces `userfaultfd_release`.
     fn release(this: SlabRef<Self>) {
+        Self::close(&this);
+    }
+}
+
+impl Context {
+    /// Unregisters everything and lets all sleepers retry their faults, which no longer come here,
+    /// and all announcers go on. For the end of its file, or of the hope to get one.
+    ///
+    /// The caller holds no lock. May sleep. Replaces `userfaultfd_release` and
+    /// `userfaultfd_release_new`.
+    pub(super) fn close(this: &SlabRef<Self>) {
         this.set_released();
-        register::release_all(&this);
+        register::release_all(this);
         this.sleepers.wake(Scope::All);
+        this.events.wake_all();
         // Nobody reads or polls any more: either holds the file open.
     }
 }

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The event queue: threads that changed the mappings and wait until user space knows.
+//!
+//! The protocol, with each barrier and its pair, stands in [`crate::pure::events`]; names like
+//! **E**, **F** and **G** below are its. This file gives it memory: nodes on the stacks of the
+//! waiting threads, linked in order of arrival.
+
+use core::{
+    cell::UnsafeCell,
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        SpinLock, //
+    },
+    task::Task, //
+};
+
+use super::task;
+use crate::pure::{
+    events::{
+        Line,
+        Slot, //
+    },
+    fault::BlockingState,
+};
+
+#[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
+mod tests;
+
+/// A waiting thread, on its own kernel stack.
+///
+/// # Invariants
+///
+/// - While linked, `older` and `newer` are its neighbours in the line. Both, `seq` and `slot`
+///   change under the queue's lock only.
+/// - `task` is the thread whose stack this is.
+/// - `done` goes from false to true once, when the node was unlinked by a reader that will not touch
+///   it again.
+struct Announcer<P> {
+    seq: u64,
+    older: Link<P>,
+    newer: Link<P>,
+    task: NonNull<Task>,
+    slot: Slot<P>,
+    done: Atomic<bool>,
+}
+
+type Link<P> = Option<NonNull<Announcer<P>>>;
+
+/// What the queue's lock protects.
+///
+/// # Invariants
+///
+/// The list from `oldest` to `newest` holds all linked announcers, by `seq`.
+struct Links<P> {
+    oldest: Link<P>,
+    newest: Link<P>,
+    line: Line,
+}
+
+// SAFETY: The pointers are followed under the queue's lock only, where the announcers they lead to
+// are alive; an `Announcer` holds nothing but `P` that would be tied to a thread.
+unsafe impl<P: Send> Send for Links<P> {}
+
+/// A payload on its way to user space. Dropping it puts the payload back, if its announcer still
+/// waits; whoever drops it tells another reader afterwards.
+#[must_use = "complete it, or its announcer waits for the next reader"]
+pub(crate) struct Delivery<'a, P: Send> {
+    queue: &'a EventQueue<P>,
+    seq: u64,
+    payload: ManuallyDrop<P>,
+}
+
+/// All announcers of one context.
+///
+/// Locks: takes its own spinlock, which is innermost, so callers hold no raw spinlock and no wait
+/// queue's lock, and interrupts are on. Payloads are dropped without it.
+#[pin_data]
+pub(crate) struct EventQueue<P: Send> {
+    #[pin]
+    links: SpinLock<Links<P>>,
+    /// Mirror of the line's count: whether a payload is unread. Written under the lock.
+    unread: Atomic<i64>,
+}
+
+/// How announcers sleep.
+const STATE: BlockingState = BlockingState::Killable;
+
+impl<P: Send> EventQueue<P> {
+    /// An empty queue.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            links <- new_spinlock!(Links {
+                oldest: None,
+                newest: None,
+                line: Line::new(),
+            }, "uffd_events"),
+            unread: Atomic::new(0),
+        })
+    }
+
+    /// Offers `payload` to readers and sleeps until one of them handed it out, `is_over` says that
+    /// nobody will, or the thread is killed.
+    ///
+    /// `notify` tells readers; it runs once. It and `is_over` run as a task about to sleep: they
+    /// must not sleep themselves. Who makes `is_over` true calls [`Self::wake_all`] afterwards. On
+    /// return the thread is not in the queue, and running.
+    ///
+    /// Returns the payload if nobody took it.
+    pub(crate) fn announce(
+        &self,
+        payload: P,
+        notify: impl FnOnce(),
+        is_over: impl Fn() -> bool,
+    ) -> Option<P> {
+        let announcer = UnsafeCell::new(Announcer {
+            seq: 0,
+            older: None,
+            newer: None,
+            task: NonNull::from(&**current!()),
+            slot: Slot::Queued(payload),
+            done: Atomic::new(false),
+        });
+        // SAFETY: The address of a local is never null. From here to the end of this function the
+        // announcer is reached through this pointer only; it does not move, and it is unlinked
+        // before the function returns.
+        let this = unsafe { NonNull::new_unchecked(announcer.get()) };
+        {
+            let mut links = self.links.lock();
+            // SAFETY: The announcer is alive, pinned to this frame, and not linked yet.
+            unsafe { links.append(this) };
+            self.mirror(&links);
+            // Barrier **E**; pairs with **P** in `FileWaiters`.
+            task::set_current_state(STATE);
+        }
+        notify();
+
+        // SAFETY: The announcer is alive until this function returns.
+        while !unsafe { Self::is_done(this) } {
+            if is_over() || task::signal_ends(STATE) {
+                break;
+            }
+            task::schedule();
+            // The wake-up may be a late one for something else.
+            task::set_current_state(STATE);
+        }
+        task::set_running();
+
+        // SAFETY: As above.
+        if unsafe { Self::is_done(this) } {
+            return None;
+        }
+        let mut links = self.links.lock();
+        // SAFETY: As above; under the lock the answer is final.
+        if unsafe { Self::is_done(this) } {
+            return None;
+        }
+        // SAFETY: Not done, so still linked.
+        let payload = unsafe {
+            links.remove(this);
+            links.take(this)
+        };
+        self.mirror(&links);
+        // From here on nobody knows of `announcer`.
+        payload
+    }
+
+    /// Whether a reader is done with the announcer. Load **G**; pairs with **F** in `finish`.
+    ///
+    /// # Safety
+    ///
+    /// `this` is alive.
+    unsafe fn is_done(this: NonNull<Announcer<P>>) -> bool {
+        // SAFETY: Alive by the safety requirements; only the atomic is borrowed.
+        unsafe { &(*this.as_ptr()).done }.load(Acquire)
+    }
+
+    /// Takes the payload that was offered first.
+    pub(crate) fn claim(&self) -> Option<Delivery<'_, P>> {
+        if !self.has_unread() {
+            return None;
+        }
+        let mut links = self.links.lock();
+        let mut next = links.oldest;
+        while let Some(announcer) = next {
+            // SAFETY: Linked announcers are alive while the lock is held.
+            let (payload, seq, newer) = unsafe {
+                let Announcer { seq, newer, .. } = *announcer.as_ptr();
+                (links.take(announcer), seq, newer)
+            };
+            if let Some(payload) = payload {
+                self.mirror(&links);
+                return Some(Delivery {
+                    queue: self,
+                    seq,
+                    payload: ManuallyDrop::new(payload),
+                });
+            }
+            next = newer;
+        }
+        None
+    }
+
+    /// Puts a payload back into the slot of its announcer. Returns it if that one has left.
+    fn put_back(&self, seq: u64, payload: P) -> Option<P> {
+        let mut links = self.links.lock();
+        let Some(announcer) = links.find(seq) else {
+            return Some(payload);
+        };
+        // SAFETY: The announcer is linked, and the slot is empty since its payload is here. Only
+        // the slot is borrowed, under the lock.
+        let slot = unsafe { &mut (*announcer.as_ptr()).slot };
+        links.line.put_back(slot, payload);
+        self.mirror(&links);
+        None
+    }
+
+    /// Lets the announcer go whose payload was handed out, unless it has left.
+    fn finish(&self, seq: u64) {
+        // Its drop wakes, so it must be dropped after the lock.
+        pin_init::stack_pin_init!(let woken = task::WakeQueue::new());
+        let mut links = self.links.lock();
+        let Some(announcer) = links.find(seq) else {
+            return;
+        };
+        // SAFETY: The announcer is linked, so it and its task are alive while the lock is held,
+        // until the store of `done`.
+        unsafe {
+            links.remove(announcer);
+            let task = ARef::from((*announcer.as_ptr()).task.as_ref());
+            // Store **F**; pairs with **G**. The announcer may be gone after this line.
+            (*announcer.as_ptr()).done.store(true, Release);
+            woken.add(task);
+        }
+    }
+
+    /// Wakes all announcers, so that they look at `is_over` again. They leave by themselves.
+    pub(crate) fn wake_all(&self) {
+        // Its drop wakes, so it must be dropped after the lock.
+        pin_init::stack_pin_init!(let woken = task::WakeQueue::new());
+        let links = self.links.lock();
+        let mut next = links.oldest;
+        while let Some(announcer) = next {
+            // SAFETY: Linked announcers and their tasks are alive while the lock is held.
+            unsafe {
+                woken.add(ARef::from((*announcer.as_ptr()).task.as_ref()));
+                next = (*announcer.as_ptr()).newer;
+            }
+        }
+    }
+
+    /// Whether there is something to read.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.unread.load(Relaxed) != 0
+    }
+
+    fn mirror(&self, links: &Links<P>) {
+        self.unread.store(links.line.unread() as i64, Relaxed);
+    }
+}
+
+impl<P> Links<P> {
+    /// Links an announcer at the end of the line.
+    ///
+    /// # Safety
+    ///
+    /// `announcer` is alive, queued and not linked, and stays alive and in place until it is
+    /// unlinked.
+    unsafe fn append(&mut self, announcer: NonNull<Announcer<P>>) {
+        let seq = self.line.enqueue();
+        // SAFETY: By the safety requirements; who is in the line is alive.
+        unsafe {
+            (*announcer.as_ptr()).seq = seq;
+            (*announcer.as_ptr()).older = self.newest;
+            match self.newest {
+                Some(older) => (*older.as_ptr()).newer = Some(announcer),
+                None => self.oldest = Some(announcer),
+            }
+        }
+        self.newest = Some(announcer);
+    }
+
+    /// Takes the payload out of the slot, if it is there.
+    ///
+    /// # Safety
+    ///
+    /// `announcer` is alive.
+    unsafe fn take(&mut self, announcer: NonNull<Announcer<P>>) -> Option<P> {
+        // SAFETY: By the safety requirements. Only the slot is borrowed, under the lock.
+        self.line.take(unsafe { &mut (*announcer.as_ptr()).slot })
+    }
+
+    /// Unlinks an announcer.
+    ///
+    /// # Safety
+    ///
+    /// `announcer` is linked.
+    unsafe fn remove(&mut self, announcer: NonNull<Announcer<P>>) {
+        // SAFETY: Who is in the line is alive.
+        unsafe {
+            let Announcer { older, newer, .. } = *announcer.as_ptr();
+            match older {
+                Some(other) => (*other.as_ptr()).newer = newer,
+                None => self.oldest = newer,
+            }
+            match newer {
+                Some(other) => (*other.as_ptr()).older = older,
+                None => self.newest = older,
+            }
+        }
+    }
+
+    /// The announcer with number `seq`, if it has not left. Those before it are being delivered as
+    /// well, or were put back, so there are few.
+    fn find(&self, seq: u64) -> Link<P> {
+        let mut next = self.oldest;
+        while let Some(announcer) = next {
+            // SAFETY: Who is in the line is alive.
+            let (found, newer) = unsafe {
+                let Announcer { seq, newer, .. } = *announcer.as_ptr();
+                (seq, newer)
+            };
+            if found >= seq {
+                return next.filter(|_| found == seq);
+            }
+            next = newer;
+        }
+        None
+    }
+}
+
+impl<P: Send> Delivery<'_, P> {
+    /// `publish` hands the payload out, which cannot fail; then the announcer goes on.
+    pub(crate) fn complete(self, publish: impl FnOnce(P)) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: Read once: `this` is not dropped.
+        publish(unsafe { core::ptr::read(&raw const *this.payload) });
+        this.queue.finish(this.seq);
+    }
+}
+
+impl<P: Send> Deref for Delivery<'_, P> {
+    type Target = P;
+
+    fn deref(&self) -> &P {
+        &self.payload
+    }
+}
+
+impl<P: Send> Drop for Delivery<'_, P> {
+    fn drop(&mut self) {
+        // SAFETY: Taken once: the delivery is going.
+        let payload = unsafe { ManuallyDrop::take(&mut self.payload) };
+        // Of an announcer that has left, the payload is ours to dispose of.
+        drop(self.queue.put_back(self.seq, payload));
+    }
+}
