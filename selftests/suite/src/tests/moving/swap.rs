@@ -11,6 +11,7 @@ use crate::harness::{sleepers, tests, user};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 tests! {
     swapped_pages_move [Need::Root, SWAP, MOVE];
@@ -229,6 +230,8 @@ fn meanwhile(stop: &Arc<AtomicBool>, both: [&Arc<Mapping>; 2], advice: i32) -> F
 fn cve_2025_38242_moving_against_swapping() {
     const PAGES: u64 = 8;
     const ROUNDS: u32 = 150;
+    // With many processors on few, each round may take a while.
+    const ENOUGH: Duration = Duration::from_secs(5);
     let area = SwapArea::new();
     let (uffd, src, dst) = scene(PAGES);
     register(&uffd, &src);
@@ -239,9 +242,11 @@ fn cve_2025_38242_moving_against_swapping() {
     let others = [libc::MADV_PAGEOUT, libc::MADV_WILLNEED, libc::MADV_PAGEOUT]
         .map(|advice| meanwhile(&stop, [&src, &dst], advice));
     let (mut from, mut to) = (&src, &dst);
-    let mut busy = 0;
-    for round in 0..ROUNDS {
-        let value = |page: u64| (page as u8).wrapping_mul(31) ^ round as u8;
+    let (mut busy, mut rounds, start) = (0, 0, Instant::now());
+    let value = |page: u64, round: u32| (page as u8).wrapping_mul(31) ^ round as u8;
+    while rounds < ROUNDS && start.elapsed() < ENOUGH {
+        rounds += 1;
+        let value = |page| value(page, rounds);
         for page in 0..PAGES {
             stamp(from, page * PAGE, value(page));
         }
@@ -263,19 +268,14 @@ fn cve_2025_38242_moving_against_swapping() {
     }
     stop.store(true, Ordering::SeqCst);
     others.into_iter().for_each(Faulter::join);
-    println!("busy {busy} times");
+    println!("{rounds} rounds, busy {busy} times");
     let left = entries(to.start(), PAGES);
     assert!(left.iter().all(|entry| entry.is_hole()));
     let after = pagemap::status("RssAnon") + pagemap::status("VmSwap");
     assert!(after.abs_diff(before) < 200 * PAGE, "{before}, {after}");
     // All of it can come back from swap.
     drop(area);
-    let last = ROUNDS - 1;
     for page in 0..PAGES {
-        expect_stamp(
-            from,
-            page * PAGE,
-            (page as u8).wrapping_mul(31) ^ last as u8,
-        );
+        expect_stamp(from, page * PAGE, value(page, rounds));
     }
 }
