@@ -40,7 +40,7 @@ const LARGE_SETTING: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/
 /// Pages of a large page that is not huge.
 const LARGE_PAGES: u64 = 16;
 /// Far longer than any request here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Memory for huge pages, with nothing in it.
 pub(super) fn for_huge(huge_pages: u64) -> Mapping {
