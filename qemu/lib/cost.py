@@ -17,7 +17,11 @@ MAX_GROWTH = 1.10
 MAX_SWITCHES = 2.05
 _FEW_SLEEPERS, _MANY_SLEEPERS = "sleepers-0", "sleepers-4096"
 _FEW_READERS, _MANY_READERS = "readers-1", "readers-64"
-_RATIO_ROWS = ("fault-read", "fault-poll", "copy-1", "zeropage-1", "wake-nobody", "register")
+_RATIO_ROWS = (
+    "fault-read", "fault-poll", "copy-1", "zeropage-1", "wake-nobody", "register", "copy-shmem-1",
+    "copy-hugetlb-1", "continue-1", "poison-1", "move-1", "move-512", "wp-1", "wp-512", "rwp-1",
+    "fault-wp", "fault-wp-async",
+)
 # Those for C that cost a lot are left out: only their ratio would need them.
 GATE_ROWS = {
     "c": _RATIO_ROWS,
