@@ -75,6 +75,21 @@ impl Mapping {
         all.cut(PAGE, pages * PAGE)
     }
 
+    /// Private anonymous memory of so many huge pages, at the address of one, that wants them.
+    /// As with [`lone`](Self::lone), it is one mapping.
+    #[track_caller]
+    pub fn aligned(huge_pages: u64) -> Mapping {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let len = huge_pages * HUGE_PAGE;
+        let all = Self::new(len + 2 * HUGE_PAGE, libc::PROT_NONE, flags, None, 0).expect("mmap");
+        let offset = (all.start + PAGE).next_multiple_of(HUGE_PAGE) - all.start;
+        all.protect(offset, len, RW).expect("mprotect");
+        let mapping = all.cut(offset, len);
+        // A kernel without huge pages does not know the advice.
+        let _ = mapping.advise(0, len, libc::MADV_HUGEPAGE);
+        mapping
+    }
+
     /// Shared anonymous memory (shmem), readable and writable.
     #[track_caller]
     pub fn shared(pages: u64) -> Mapping {

@@ -80,7 +80,7 @@ pub fn page_out(memory: &Mapping, offset: u64, len: u64) {
             .advise(offset, len, libc::MADV_PAGEOUT)
             .expect("MADV_PAGEOUT");
         let found = entries(memory.start() + offset, len / PAGE);
-        found.into_iter().all(Entry::swapped)
+        !found.into_iter().any(Entry::present)
     });
 }
 

@@ -32,13 +32,16 @@ mod permissions;
 mod poison;
 mod poll;
 mod process;
+mod protect_lasting;
 mod race;
 mod read;
 mod register;
 mod retry;
+mod rwp;
 mod shmem;
 mod thp;
 mod wake;
+mod write_protect;
 
 /// All tests that belong to the running kernel, by module in alphabetical order.
 pub fn all() -> Vec<Test> {
@@ -83,11 +86,14 @@ const MODULES: &[&[Test]] = &[
     poison::TESTS,
     poll::TESTS,
     process::TESTS,
+    protect_lasting::TESTS,
     race::TESTS,
     read::TESTS,
     register::TESTS,
     retry::TESTS,
+    rwp::TESTS,
     shmem::TESTS,
     thp::TESTS,
     wake::TESTS,
+    write_protect::TESTS,
 ];
