@@ -38,7 +38,7 @@ fn reopened(file: impl AsFd) -> std::fs::File {
 }
 
 /// A file on a ramfs: page cache, but not shared memory, on whatever the root file system is.
-fn ramfs_file() -> OwnedFd {
+pub(super) fn ramfs_file() -> OwnedFd {
     const FSCONFIG_CMD_CREATE: i32 = 6;
     let null = std::ptr::null::<libc::c_char>();
     // SAFETY: the name is a string that ends with 0; no other memory is involved.

@@ -38,9 +38,11 @@ mod read;
 mod register;
 mod retry;
 mod rwp;
+mod set_mode;
 mod shmem;
 mod thp;
 mod wake;
+mod wp_async;
 mod write_protect;
 
 /// All tests that belong to the running kernel, by module in alphabetical order.
@@ -92,8 +94,10 @@ const MODULES: &[&[Test]] = &[
     register::TESTS,
     retry::TESTS,
     rwp::TESTS,
+    set_mode::TESTS,
     shmem::TESTS,
     thp::TESTS,
     wake::TESTS,
+    wp_async::TESTS,
     write_protect::TESTS,
 ];
