@@ -32,6 +32,8 @@ mod permissions;
 mod poison;
 mod poll;
 mod process;
+mod protect_bugs;
+mod protect_cleanup;
 mod protect_lasting;
 mod race;
 mod read;
@@ -88,6 +90,8 @@ const MODULES: &[&[Test]] = &[
     poison::TESTS,
     poll::TESTS,
     process::TESTS,
+    protect_bugs::TESTS,
+    protect_cleanup::TESTS,
     protect_lasting::TESTS,
     race::TESTS,
     read::TESTS,
