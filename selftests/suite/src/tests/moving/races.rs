@@ -452,7 +452,9 @@ fn restless() -> Child {
             });
         }
         nix::unistd::write(&writer, &[1]).unwrap();
-        (src.leak(), dst.leak(), std::mem::forget(uffd));
+        src.leak();
+        dst.leak();
+        std::mem::forget(uffd);
         // Ends when the parent says so.
         nix::unistd::pause();
     });
