@@ -16,7 +16,8 @@ use kernel::{
         c_ulong,
         c_void, //
     },
-    macros::export, //
+    macros::export,
+    types::ForeignOwnable, //
 };
 
 use crate::{
@@ -44,10 +45,8 @@ use crate::{
 /// The caller holds a lock that keeps `vma` as it is.
 #[inline]
 unsafe fn context_of(vma: *mut bindings::vm_area_struct) -> Option<SlabRef<Context>> {
-    // SAFETY: By the safety requirements the VMA is valid and stable.
-    let context = NonNull::new(unsafe { (*vma).vm_userfaultfd_ctx.ctx })?;
-    // SAFETY: Contexts of VMAs are `Context`s, and live while a VMA is registered with them.
-    Some(unsafe { SlabRef::get(context.cast::<c_void>()) })
+    // SAFETY: As for this function; every context has no features at least.
+    unsafe { context_with(vma, Features::NONE) }
 }
 
 /// The same, if the context has `feature`.
@@ -60,8 +59,15 @@ unsafe fn context_with(
     vma: *mut bindings::vm_area_struct,
     feature: Features,
 ) -> Option<SlabRef<Context>> {
-    // SAFETY: As for this function.
-    unsafe { context_of(vma) }.filter(|context| context.features().contains(feature))
+    // SAFETY: By the safety requirements the VMA is valid and stable.
+    let context = NonNull::new(unsafe { (*vma).vm_userfaultfd_ctx.ctx })?.cast::<c_void>();
+    // SAFETY: Contexts of VMAs are `Context`s, and live while a VMA is registered with them.
+    unsafe {
+        let has = SlabRef::<Context>::borrow(context.as_ptr())
+            .features()
+            .contains(feature);
+        has.then(|| SlabRef::get(context))
+    }
 }
 
 /// fork copied `vma` into the child: takes the copy out of its context, or into one of the child's.
