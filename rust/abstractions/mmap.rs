@@ -25,7 +25,8 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
-    types::NotThreadSafe, //
+    types::NotThreadSafe,
+    warn_on, //
 };
 
 use super::vma::{
@@ -315,7 +316,7 @@ impl VmaMut<'_, '_> {
     ///
     /// `ENOMEM`: no memory for that, or too many VMAs. The VMA may have been split, which nothing
     /// but the list of mappings shows, and the walk has ended.
-    pub(crate) fn register(self, owner: ContextPtr, modes: Modes) -> Result {
+    pub(crate) fn register(mut self, owner: ContextPtr, modes: Modes) -> Result {
         self.change(Some(owner), modes, false)
     }
 
@@ -323,8 +324,7 @@ impl VmaMut<'_, '_> {
     /// (`userfaultfd_clear_vma`). May sleep.
     ///
     /// Page table entries of the part lose their protection first, because nothing would describe
-    /// it any more. A whole VMA needs no split and gives up a merge that finds no memory, so that
-    /// cannot fail.
+    /// it any more. A whole VMA needs no split, and gives up a merge that finds no memory.
     ///
     /// # Errors
     ///
@@ -334,8 +334,29 @@ impl VmaMut<'_, '_> {
         let view = self.view();
         let (start, end) = self.part();
         let whole = (start, end) == (view.start(), view.end());
+        self.resolve(start, end)?;
+        self.change(None, Modes::NONE, whole)
+    }
+
+    /// Takes the whole VMA, which lies in the walk, out of its context. Cannot fail: the context is
+    /// about to be freed. May sleep.
+    pub(crate) fn release(mut self) {
+        let view = self.view();
+        // Neither needs memory: to take protection away, and to go without a merge.
+        warn_on!(self.resolve(view.start(), view.end()).is_err());
+        if self.change(None, Modes::NONE, true).is_err() {
+            warn_on!(true);
+            // What fails changes nothing, so the VMA is still there.
+            self.vma.reset_context();
+            self.walk.ended = false;
+        }
+    }
+
+    /// Takes protection off the entries between `start` and `end`, which lie in the VMA. Faults are
+    /// excluded from the VMA afterwards.
+    fn resolve(&mut self, start: usize, end: usize) -> Result {
         if let (Some(protection), Some(part)) =
-            (Protection::of(view.modes()), Range::new(start, end))
+            (Protection::of(self.view().modes()), Range::new(start, end))
         {
             // A fill that protects its page, or a fault that keeps the bit, holds the VMA's lock.
             // From here on no entry is given the bit. (C locks the VMA later.)
@@ -343,7 +364,7 @@ impl VmaMut<'_, '_> {
             let resolve = Change::Resolve(protection);
             self.vma.under_mmap().change_protection(&part, resolve)?;
         }
-        self.change(None, Modes::NONE, whole)
+        Ok(())
     }
 
     /// Ends of the part of the VMA that lies in the walk.
@@ -356,8 +377,11 @@ impl VmaMut<'_, '_> {
     }
 
     /// Splits and merges for the new owner and modes, then sets them.
-    fn change(self, owner: Option<ContextPtr>, modes: Modes, give_up_on_oom: bool) -> Result {
+    fn change(&mut self, owner: Option<ContextPtr>, modes: Modes, give_up_on_oom: bool) -> Result {
         let (start, end) = self.part();
+        // Before a look at the flags: madvise marks a VMA with guard pages under the VMA's own lock,
+        // and a copy from before would lose the mark.
+        self.exclude_faults();
         // SAFETY: By the invariants of `vma` it is valid and nobody changes it.
         let mut flags = unsafe { (*self.found.as_ptr()).__bindgen_anon_2.flags };
         // SAFETY: The copy of the flags is ours.

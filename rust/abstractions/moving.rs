@@ -107,6 +107,7 @@ impl<'v> PmdPair<'v> {
     }
 
     /// Whether nothing at all was below the destination's PMD.
+    #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
     pub(crate) fn dst_is_none(&self) -> bool {
         self.dst_seen.is_none()
     }

@@ -310,10 +310,11 @@ impl VmaWriteLocked<'_> {
     ///
     /// Splits and merges nothing, and leaves the page tables alone.
     pub(super) fn set_context(&mut self, owner: Option<ContextPtr>, modes: Modes) {
+        let vma = self.vma.as_ptr();
+        // First: a flag that another thread sets under the VMA's own lock would be lost after a look.
+        self.exclude_faults();
         let before = self.view().0.flags();
         let after = before & !bindings::UFFD_VM_MODES | flags_of(modes);
-        let vma = self.vma.as_ptr();
-        self.exclude_faults();
         // SAFETY: By the type invariants the VMA is valid, and with the mmap lock held for writing
         // and faults excluded nobody reads or writes what changes here. The flags differ from the
         // present ones in those of userfaultfd alone.

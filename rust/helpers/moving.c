@@ -85,7 +85,7 @@ __rust_helper pte_t rust_helper_uffd_pte_mksoft_dirty(pte_t pte)
 
 __rust_helper pte_t rust_helper_uffd_pte_mknone(pte_t pte)
 {
-	return pte_modify(pte, PAGE_NONE);
+	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_PROTNONE) ? pte_modify(pte, PAGE_NONE) : pte;
 }
 
 __rust_helper pte_t rust_helper_uffd_pte_swp_mksoft_dirty(pte_t pte)

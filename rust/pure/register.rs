@@ -6,7 +6,7 @@
 //! [`check_start`] for the first VMA and [`Registration::admit`] for each, in address order, and
 //! stops at the first error. Only then does [`Registration::is_done`] say, VMA by VMA, what is left
 //! to do. Unregistration does the same with [`check_start`], [`check_unregister`] and
-//! [`Unregister::of`].
+//! [`part_to_unregister`].
 
 use super::abi::{Features, Ioctls, Modes};
 use super::errno::Errno;
@@ -237,24 +237,13 @@ pub fn check_unregister(
     Ok(())
 }
 
-/// What an unregistration does to a VMA that [`check_unregister`] let pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unregister {
-    /// It is not registered: nothing.
-    Skip,
-    /// Clear its modes and its context.
-    Clear,
-    /// Wake the sleepers in this part of it, then clear.
-    WakeAndClear(Range),
-}
-
-impl Unregister {
-    /// The step for `vma`, as part of `range` (the second loop of `userfaultfd_unregister`).
-    pub fn of(vma: &VmaFacts, range: &Range) -> Self {
-        match (vma.owner, range.clamp(vma.start, vma.end)) {
-            (Owner::Nobody, _) | (_, None) => Self::Skip,
-            (_, Some(part)) if vma.modes.intersects(Modes::MISSING) => Self::WakeAndClear(part),
-            _ => Self::Clear,
-        }
+/// The part of `range` that an unregistration takes out of `vma`, which [`check_unregister`] let
+/// pass; `None` if the VMA is not registered (the second loop of `userfaultfd_unregister`).
+///
+/// Whoever sleeps in that part is woken, whatever the fault waits for: nobody else would.
+pub fn part_to_unregister(vma: &VmaFacts, range: &Range) -> Option<Range> {
+    match vma.owner {
+        Owner::Nobody => None,
+        Owner::Asker | Owner::Other => range.clamp(vma.start, vma.end),
     }
 }

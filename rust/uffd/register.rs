@@ -6,10 +6,7 @@
 //! before they change one, so what is refused leaves nothing behind; only a lack of memory can
 //! end them half way, as in C.
 
-use kernel::{
-    prelude::*,
-    warn_on, //
-};
+use kernel::prelude::*;
 
 use super::{
     context::{
@@ -40,9 +37,9 @@ use crate::{
         register::{
             check_start,
             check_unregister,
+            part_to_unregister,
             Backing,
             Registration,
-            Unregister,
             VmaFacts, //
         }, //
     },
@@ -115,7 +112,7 @@ pub(crate) fn register(ctx: &SlabRef<Context>, range: Range, modes: Modes) -> Re
     Ok(registration.answer(&offer(), hugetlb))
 }
 
-/// Takes what lies in `range` out of `ctx`, and wakes who sleeps there for a missing page.
+/// Takes what lies in `range` out of `ctx`, and wakes who sleeps there.
 ///
 /// Called and left with no lock held; takes the mmap lock for writing. May sleep. Replaces
 /// `userfaultfd_unregister` after its arguments were checked.
@@ -139,18 +136,15 @@ pub(crate) fn unregister(ctx: &SlabRef<Context>, range: Range) -> Result {
     let mut walk = guard.walk(&range)?;
     while let Some(mut vma) = walk.next() {
         cond_resched();
-        match Unregister::of(&vma.view().facts(asker), &range) {
-            Unregister::Skip => continue,
-            Unregister::Clear => {}
-            Unregister::WakeAndClear(part) => {
-                // A fault that found the VMA registered holds the VMA's lock until it has queued
-                // up. Once those are waited for, a wake-up reaches every one, and nobody queues up
-                // behind it. (C wakes without waiting: a fault that queues up between its wake-up
-                // and its write lock sleeps until somebody wakes it by hand.)
-                vma.exclude_faults();
-                ctx.wake(part);
-            }
-        }
+        let Some(part) = part_to_unregister(&vma.view().facts(asker), &range) else {
+            continue;
+        };
+        // A fault that found the VMA registered holds the VMA's lock until it has queued up. Once
+        // those are waited for, a wake-up reaches every one, and nobody queues up behind it. (C
+        // wakes without waiting: a fault that queues up between its wake-up and its write lock
+        // sleeps until somebody wakes it by hand. And it wakes for missing pages only.)
+        vma.exclude_faults();
+        ctx.wake(part);
         vma.unregister()?;
     }
     Ok(())
@@ -182,8 +176,7 @@ pub(crate) fn release_all(ctx: &SlabRef<Context>) {
     while let Some(vma) = walk.next() {
         cond_resched();
         if vma.view().owner() == Some(ContextPtr::of(ctx)) {
-            // Whole VMAs: nothing to split, and a merge may be given up.
-            warn_on!(vma.unregister().is_err());
+            vma.release();
         }
     }
 }

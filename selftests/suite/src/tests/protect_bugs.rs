@@ -14,7 +14,7 @@ use crate::harness::protect::{expect_silence, protected, Against, DONTWAKE, ON};
 use crate::harness::protectable::{Kind, FILL};
 use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::task::{until, Faulter};
-use crate::harness::{tests, uffd_with, user, Need};
+use crate::harness::{need, tests, uffd_with, user, Need};
 use nix::sys::signal::Signal;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,7 @@ tests! {
     fix_7_3_4_zapping_leaves_no_mark_of_rwp [RWP, WP, FILES];
     cve_2017_15127_two_resolvers [WP];
     unprotecting_against_unregistering [WP];
+    unregistering_wakes_whoever_sleeps [WP];
     closing_against_protecting [WP];
 }
 
@@ -375,12 +376,35 @@ fn unprotecting_against_unregistering() {
                     }
                 },
             );
-            // Unregistering only wakes where missing pages are reported.
-            uffd.wake(target.start(), target.len()).unwrap();
+            wake_where_c_does_not(&uffd, &target);
             assert_eq!(writer.join(), 7);
             assert_eq!(protected(&target), NOTHING);
             assert_eq!(env::fdinfo(&uffd).total, 0);
         }
+    }
+}
+
+/// On C UFFDIO_UNREGISTER wakes only where missing pages are reported: whoever sleeps for another
+/// reason sleeps on, in memory that nobody answers for any more.
+fn wake_where_c_does_not(uffd: &Uffd, target: &Mapping) {
+    if env::implementation() == env::Implementation::C {
+        assert_eq!(env::fdinfo(uffd).total, 1);
+        uffd.wake(target.start(), target.len()).unwrap();
+    }
+}
+
+fn unregistering_wakes_whoever_sleeps() {
+    for (against, features) in [(Write, 0), (Access, UFFD_FEATURE_RWP)] {
+        if against == Access && !need::offers(features) {
+            continue;
+        }
+        let uffd = against.uffd(0);
+        let target = against.guarded(&uffd, Kind::Anon, 2);
+        let writer = against.writer(&uffd, Kind::Anon, &target, (PAGE, 7));
+        uffd.unregister(target.start(), target.len()).unwrap();
+        wake_where_c_does_not(&uffd, &target);
+        assert_eq!(writer.join(), 7);
+        assert_eq!(env::fdinfo(&uffd).total, 0);
     }
 }
 
