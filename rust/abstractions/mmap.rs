@@ -69,6 +69,7 @@ impl<'a> MmapReadLock<'a> {
         Vmas {
             cursor: Cursor::new(self.mm, range.start()),
             end: range.end(),
+            ended: false,
             _guard: PhantomData,
         }
     }
@@ -110,6 +111,7 @@ impl<'a> MmapWriteGuard<'a> {
         Vmas {
             cursor: Cursor::new(self.mm, range.start()),
             end: range.end(),
+            ended: false,
             _guard: PhantomData,
         }
     }
@@ -207,22 +209,31 @@ impl Cursor {
 /// # Invariants
 ///
 /// The guard that holds the mmap lock of the address space of `cursor` is borrowed for `'g`. `end`
-/// is not zero.
+/// is not zero. Once `ended`, no VMA is left.
 pub(crate) struct Vmas<'g> {
     cursor: Cursor,
     end: usize,
+    ended: bool,
     _guard: PhantomData<&'g ()>,
 }
 
 impl<'g> Iterator for Vmas<'g> {
     type Item = MmapVma<'g>;
 
+    #[inline]
     fn next(&mut self) -> Option<MmapVma<'g>> {
+        if self.ended {
+            return None;
+        }
         // SAFETY: By the type invariants a guard holds the lock.
         let vma = unsafe { self.cursor.find(self.end) }?;
         // SAFETY: The VMA was found in the tree. While the guard is borrowed shared, for `'g`, the
         // lock is held and nobody frees or changes the VMA.
-        Some(unsafe { MmapVma::adopt(vma) })
+        let vma = unsafe { MmapVma::adopt(vma) };
+        // Most ranges lie in one VMA: do not search for another.
+        // INVARIANT: VMAs do not overlap.
+        self.ended = vma.end() >= self.end;
+        Some(vma)
     }
 }
 
@@ -232,7 +243,7 @@ impl<'g> Iterator for Vmas<'g> {
 ///
 /// - A [`MmapWriteGuard`] of the address space of `cursor` is borrowed exclusively for `'g`.
 /// - `start < end`, and each is a border of pages or lies beyond all VMAs.
-/// - Until `ended`, `below` is the VMA that was lent last, in the shape it has now, or before the
+/// - Once `ended`, nothing is left to lend. Until then `below` is the VMA that was lent last, in the shape it has now, or before the
 ///   first one the VMA that precedes `start`. What `cursor` finds next is the VMA after it, or,
 ///   once, that VMA again.
 pub(crate) struct VmaWalk<'g> {
@@ -264,6 +275,8 @@ impl<'g> VmaWalk<'g> {
         // SAFETY: The VMA was found in the tree, the lock is held for writing by the type
         // invariants, and the walk lends one VMA at a time.
         let vma = unsafe { VmaWriteLocked::adopt(found) };
+        // INVARIANT: VMAs do not overlap, so this one is the last.
+        self.ended = vma.view().end() >= self.end;
         // A part that starts inside the VMA has the VMA itself below it. Only the first one can.
         let below = if vma.view().start() < self.start {
             Some(found)
