@@ -107,7 +107,7 @@ pub(crate) trait AnonFile: SlabObject {
     fn poll(&self, file: &File, table: &PollTable<'_>) -> Events;
 
     /// ioctl(), also from 32-bit programs, whose pointers were widened.
-    fn ioctl(this: &SlabRef<Self>, cmd: u32, arg: usize) -> Result<isize>;
+    fn ioctl(this: &SlabRef<Self>, cmd: u32, arg: usize) -> Result;
 
     /// The lines of `/proc/PID/fdinfo/FD`.
     fn show_fdinfo(&self, lines: &SeqFile);
@@ -269,7 +269,7 @@ impl<T: AnonFile> FileTable<T> {
         // reference.
         let object = ManuallyDrop::new(unsafe { SlabRef::from_foreign((*file).private_data) });
         match T::ioctl(&object, cmd, arg) {
-            Ok(value) => value as c_long,
+            Ok(()) => 0,
             Err(error) => error.to_errno() as c_long,
         }
     }

@@ -78,18 +78,17 @@ impl Gather {
     ///
     /// # Errors
     ///
-    /// - `EINVAL`: the part starts or ends inside a page;
+    /// - those of [`MmapVma::admit`];
     /// - `ENOMEM`: no memory for page tables, which protection of absent pages takes.
     #[inline(always)]
     fn change(&mut self, vma: MmapVma<'_>, range: &Range, change: Change) -> Result<usize> {
+        vma.admit(change.protection(), range)?;
         let Some(part) = range.clamp(vma.start(), vma.end()) else {
             return Ok(0);
         };
-        if !part.is_aligned(vma.page_size()) {
-            return Err(EINVAL);
-        }
         // SAFETY: By the type invariants the gather is set up. The mmap lock is held, so the VMA
-        // and its tables stay. The part lies in it, is not empty, and ends between pages.
+        // and its tables stay. The part lies in it, is not empty, and ends between pages: the range
+        // does, and so do VMAs.
         let pages = unsafe {
             bindings::change_protection(
                 self.raw.as_ptr(),
@@ -125,12 +124,20 @@ fn flags(change: Change, vma: VmaView<'_>) -> usize {
 }
 
 impl MmapVma<'_> {
+    /// Whether the part of `range` that lies in the VMA may change; see [`Protection::admit`].
+    #[inline(always)]
+    pub(crate) fn admit(self, protection: Protection, range: &Range) -> Result {
+        protection
+            .admit(self.modes(), self.page_size(), range)
+            .map_err(|errno| Error::from_errno(errno.negative()))
+    }
+
     /// Changes the part of `range` that lies in the VMA (`uffd_wp_range`). Returns the number of
     /// pages that changed. May sleep.
     ///
     /// # Errors
     ///
-    /// - `EINVAL`: the part starts or ends inside a page;
+    /// - those of [`admit`](Self::admit);
     /// - `ENOMEM`: no memory for page tables. Pages below that one have changed.
     pub(crate) fn change_protection(self, range: &Range, change: Change) -> Result<usize> {
         let mut result = Ok(0);
@@ -142,24 +149,22 @@ impl MmapVma<'_> {
 }
 
 impl MmapReadLock<'_> {
-    /// Changes what lies in `range`, in all VMAs that `admit` lets pass, in address order. What
-    /// `admit` refuses with ends it. May sleep.
+    /// Changes what lies in `range`, VMA by VMA, in address order. May sleep.
     ///
     /// # Errors
     ///
-    /// Those of `admit` and of [`MmapVma::change_protection`]. Pages below have changed.
-    pub(crate) fn change_protection(
-        &self,
-        range: &Range,
-        change: Change,
-        mut admit: impl FnMut(VmaView<'_>) -> Result,
-    ) -> Result {
-        let mut result = Ok(());
+    /// - `ENOENT`: no VMA in the range;
+    /// - those of [`MmapVma::change_protection`], which end it. VMAs below have changed.
+    #[inline]
+    pub(crate) fn change_protection(&self, range: &Range, change: Change) -> Result {
+        let mut result = Err(ENOENT);
         Gather::run(self.mm(), |gather| {
-            result = self.vmas(range).try_for_each(|vma| {
-                admit(*vma)?;
-                gather.change(vma, range, change).map(|_| ())
-            });
+            for vma in self.vmas(range) {
+                result = gather.change(vma, range, change).map(|_| ());
+                if result.is_err() {
+                    break;
+                }
+            }
         });
         result
     }

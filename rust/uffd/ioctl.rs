@@ -84,6 +84,8 @@ impl User {
 /// Runs the ioctl `cmd`. `EINVAL` for an unknown one, and for all but `UFFDIO_API` before that.
 ///
 /// Replaces `userfaultfd_ioctl`.
+// The one caller is the operation of the file.
+#[inline(always)]
 pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Result {
     let user = User(arg);
     if cmd == abi::API {

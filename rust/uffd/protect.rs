@@ -6,7 +6,6 @@ use kernel::prelude::*;
 
 use super::{
     context::Context,
-    errno,
     register::exclude_faults, //
 };
 use crate::{
@@ -16,8 +15,7 @@ use crate::{
             MmapReadLock,
             MmapWriteGuard, //
         },
-        slab::SlabRef,
-        vma::VmaView, //
+        slab::SlabRef, //
     },
     pure::{
         features::Toggle,
@@ -42,30 +40,20 @@ use crate::{
 ///
 /// Write protection changes VMA by VMA and keeps what it did before an error; read-write protection
 /// fails with nothing changed.
+// Inlined, it shares the frame of the ioctl.
+#[inline(always)]
 pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result {
     let protection = change.protection();
     let mm = ctx.mm().mmget_not_zero().ok_or(ESRCH)?;
     let lock = MmapReadLock::lock(&mm);
     let _stable = ctx.mappings().stable()?;
 
-    let mut found = false;
-    let mut admit = |vma: VmaView<'_>| {
-        found = true;
-        protection
-            .admit(vma.modes(), vma.page_size(), range)
-            .map_err(errno)
-    };
     if protection.is_all_or_nothing() {
-        lock.vmas(range).try_for_each(|vma| admit(*vma))?;
-        lock.change_protection(range, change, |_| Ok(()))?;
-    } else {
-        lock.change_protection(range, change, admit)?;
+        for vma in lock.vmas(range) {
+            vma.admit(protection, range)?;
+        }
     }
-    if found {
-        Ok(())
-    } else {
-        Err(ENOENT)
-    }
+    lock.change_protection(range, change)
 }
 
 /// Switches features of `ctx`. No fault that still goes by the old ones is under way afterwards,

@@ -184,8 +184,9 @@ impl AnonFile for Context {
         }
     }
 
-    fn ioctl(this: &SlabRef<Self>, cmd: u32, arg: usize) -> Result<isize> {
-        ioctl::dispatch(this, cmd, arg).map(|()| 0)
+    #[inline(always)]
+    fn ioctl(this: &SlabRef<Self>, cmd: u32, arg: usize) -> Result {
+        ioctl::dispatch(this, cmd, arg)
     }
 
     /// Unread faults, all faults, what was agreed, and all ioctls of the ABI. Replaces
