@@ -64,19 +64,15 @@ impl<'a> MmapReadLock<'a> {
     }
 
     /// The VMAs that reach into `range`, in address order.
+    #[inline]
     pub(crate) fn vmas(&self, range: &Range) -> Vmas<'_> {
-        // INVARIANT: The guard is borrowed for as long as the iterator and its views.
+        // INVARIANT: The guard, of `mm`, is borrowed for as long as the iterator and its views.
         Vmas {
             cursor: Cursor::new(self.mm, range.start()),
-            end: range.end(),
+            range: *range,
             ended: false,
-            _guard: PhantomData,
+            mm: self.mm,
         }
-    }
-
-    /// The address space.
-    pub(super) fn mm(&self) -> &MmWithUser {
-        self.mm
     }
 }
 
@@ -106,13 +102,14 @@ impl<'a> MmapWriteGuard<'a> {
     }
 
     /// The VMAs that reach into `range`, in address order.
+    #[inline]
     pub(crate) fn vmas(&self, range: &Range) -> Vmas<'_> {
-        // INVARIANT: The guard is borrowed for as long as the iterator and its views.
+        // INVARIANT: The guard, of `mm`, is borrowed for as long as the iterator and its views.
         Vmas {
             cursor: Cursor::new(self.mm, range.start()),
-            end: range.end(),
+            range: *range,
             ended: false,
-            _guard: PhantomData,
+            mm: self.mm,
         }
     }
 
@@ -136,19 +133,19 @@ impl<'a> MmapWriteGuard<'a> {
     /// A walk from `start` up to `end`, where `start < end`. Each is a border of pages, or lies
     /// beyond all VMAs.
     fn walk_between(&mut self, start: usize, end: usize) -> VmaWalk<'_> {
-        let mut cursor = Cursor::new(self.mm, start);
-        // SAFETY: The guard holds the lock.
-        let below = unsafe { cursor.previous() };
-        // INVARIANT: The guard is borrowed exclusively for as long as the walk. Nothing was found
-        // yet, and `below` is the last VMA before `start`, where the cursor stands now.
-        VmaWalk {
-            cursor,
-            below,
+        let mut walk = VmaWalk {
+            cursor: Cursor::new(self.mm, start),
+            below: None,
             start,
             end,
             ended: false,
             _guard: PhantomData,
-        }
+        };
+        // INVARIANT: The guard is borrowed exclusively for as long as the walk. Nothing was found
+        // yet, and `below` is the last VMA before `start`, where the cursor stands now.
+        // SAFETY: The guard holds the lock.
+        walk.below = unsafe { walk.cursor.previous() };
+        walk
     }
 }
 
@@ -183,6 +180,13 @@ impl Cursor {
         Self { vmi }
     }
 
+    /// Goes to `address`, as a new cursor would (`vma_iter_set`).
+    fn set(&mut self, address: usize) {
+        // INVARIANT: It remembers nothing of the tree now.
+        // SAFETY: By the type invariants the iterator is initialised.
+        unsafe { bindings::uffd_vma_iter_set(&raw mut self.vmi, address) };
+    }
+
     /// The next VMA that starts below `end`, which is not zero (`vma_find`).
     ///
     /// # Safety
@@ -208,13 +212,31 @@ impl Cursor {
 ///
 /// # Invariants
 ///
-/// The guard that holds the mmap lock of the address space of `cursor` is borrowed for `'g`. `end`
-/// is not zero. Once `ended`, no VMA is left.
+/// `cursor` is one of `mm`, and the guard that holds the mmap lock of `mm` is borrowed for `'g`.
+/// Once `ended`, no VMA of the range is left.
 pub(crate) struct Vmas<'g> {
     cursor: Cursor,
-    end: usize,
+    range: Range,
     ended: bool,
-    _guard: PhantomData<&'g ()>,
+    mm: &'g MmWithUser,
+}
+
+impl<'g> Vmas<'g> {
+    /// Goes back to the first VMA.
+    pub(crate) fn restart(&mut self) {
+        self.cursor.set(self.range.start());
+        self.ended = false;
+    }
+
+    /// What the VMAs reach into.
+    pub(super) fn range(&self) -> &Range {
+        &self.range
+    }
+
+    /// The address space.
+    pub(super) fn mm(&self) -> &'g MmWithUser {
+        self.mm
+    }
 }
 
 impl<'g> Iterator for Vmas<'g> {
@@ -226,13 +248,13 @@ impl<'g> Iterator for Vmas<'g> {
             return None;
         }
         // SAFETY: By the type invariants a guard holds the lock.
-        let vma = unsafe { self.cursor.find(self.end) }?;
+        let vma = unsafe { self.cursor.find(self.range.end()) }?;
         // SAFETY: The VMA was found in the tree. While the guard is borrowed shared, for `'g`, the
         // lock is held and nobody frees or changes the VMA.
         let vma = unsafe { MmapVma::adopt(vma) };
         // Most ranges lie in one VMA: do not search for another.
         // INVARIANT: VMAs do not overlap.
-        self.ended = vma.end() >= self.end;
+        self.ended = vma.end() >= self.range.end();
         Some(vma)
     }
 }

@@ -20,7 +20,7 @@ use kernel::{
 };
 
 use super::{
-    mmap::MmapReadLock,
+    mmap::Vmas,
     vma::{
         MmapVma,
         VmaView, //
@@ -148,19 +148,19 @@ impl MmapVma<'_> {
     }
 }
 
-impl MmapReadLock<'_> {
-    /// Changes what lies in `range`, VMA by VMA, in address order. May sleep.
+impl Vmas<'_> {
+    /// Changes what lies in the range, VMA by VMA from the next one on. May sleep.
     ///
     /// # Errors
     ///
-    /// - `ENOENT`: no VMA in the range;
+    /// - `ENOENT`: no VMA;
     /// - those of [`MmapVma::change_protection`], which end it. VMAs below have changed.
     #[inline]
-    pub(crate) fn change_protection(&self, range: &Range, change: Change) -> Result {
+    pub(crate) fn change_protection(&mut self, change: Change) -> Result {
         let mut result = Err(ENOENT);
         Gather::run(self.mm(), |gather| {
-            for vma in self.vmas(range) {
-                result = gather.change(vma, range, change).map(|_| ());
+            while let Some(vma) = self.next() {
+                result = gather.change(vma, self.range(), change).map(|_| ());
                 if result.is_err() {
                     break;
                 }

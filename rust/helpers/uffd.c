@@ -405,6 +405,11 @@ __rust_helper void rust_helper_uffd_vma_iter_init(struct vma_iterator *vmi,
 	vma_iter_init(vmi, mm, addr);
 }
 
+__rust_helper void rust_helper_uffd_vma_iter_set(struct vma_iterator *vmi, unsigned long addr)
+{
+	vma_iter_set(vmi, addr);
+}
+
 __rust_helper struct vm_area_struct *rust_helper_uffd_vma_find(struct vma_iterator *vmi,
 							       unsigned long max)
 {

@@ -48,12 +48,14 @@ pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result {
     let lock = MmapReadLock::lock(&mm);
     let _stable = ctx.mappings().stable()?;
 
+    let mut vmas = lock.vmas(range);
     if protection.is_all_or_nothing() {
-        for vma in lock.vmas(range) {
+        for vma in vmas.by_ref() {
             vma.admit(protection, range)?;
         }
+        vmas.restart();
     }
-    lock.change_protection(range, change)
+    vmas.change_protection(change)
 }
 
 /// Switches features of `ctx`. No fault that still goes by the old ones is under way afterwards,
