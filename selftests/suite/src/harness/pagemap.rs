@@ -92,6 +92,18 @@ pub fn smaps(start: u64, key: &str) -> u64 {
     size(lines, key)
 }
 
+/// What smaps says of the flags of the mapping that starts at this address.
+#[track_caller]
+pub fn vm_flags(start: u64) -> String {
+    let text = fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let head = format!("{start:x}-");
+    text.lines()
+        .skip_while(|line| !line.starts_with(&head))
+        .find_map(|line| line.strip_prefix("VmFlags:"))
+        .expect("VmFlags")
+        .to_owned()
+}
+
 /// A size of /proc/self/status, such as RssAnon and VmSwap, in bytes.
 #[track_caller]
 pub fn status(key: &str) -> u64 {

@@ -8,7 +8,8 @@ use super::protect_lasting::{RWP, SWAP};
 use super::write_protect::{FILES, WP};
 use crate::harness::env;
 use crate::harness::handler::Handler;
-use crate::harness::mem::{Mapping, PAGE};
+use crate::harness::mem::{memfd, Mapping, PAGE};
+use crate::harness::pagemap::vm_flags;
 use crate::harness::process::{descriptor_of, Child};
 use crate::harness::protect::{expect_silence, protected, Against, DONTWAKE, ON};
 use crate::harness::protectable::{Kind, FILL};
@@ -16,7 +17,7 @@ use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::task::{until, Faulter};
 use crate::harness::{need, tests, uffd_with, user, Need};
 use nix::sys::signal::Signal;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use uffd::abi::*;
@@ -35,6 +36,7 @@ tests! {
     cve_2017_15127_two_resolvers [WP];
     unprotecting_against_unregistering [WP];
     unregistering_wakes_whoever_sleeps [WP];
+    registering_against_guard_pages [Need::Feature(UFFD_FEATURE_MISSING_SHMEM), Need::Cpus(2)];
     closing_against_protecting [WP];
 }
 
@@ -301,6 +303,9 @@ fn fix_7_3_4_zapping_leaves_no_mark_of_rwp() {
     }
 }
 
+/// `MADV_GUARD_INSTALL`, which libc does not name.
+const MADV_GUARD_INSTALL: i32 = 102;
+
 /// Runs two functions at once.
 fn race(first: impl FnOnce() + Send + 'static, second: impl FnOnce()) {
     let start = Arc::new(Barrier::new(2));
@@ -408,8 +413,28 @@ fn unregistering_wakes_whoever_sleeps() {
     }
 }
 
+fn registering_against_guard_pages() {
+    // The kernel marks a mapping when it gets guard pages. A registration that had copied the flags
+    // before would write back flags without the mark, and a collapse would drop the guard pages.
+    const ROUNDS: usize = 1500;
+    let uffd = uffd_with(0);
+    let file = memfd(1);
+    for _ in 0..ROUNDS {
+        let target = Arc::new(Mapping::file(file.as_fd(), 1));
+        let memory = Arc::clone(&target);
+        race(
+            move || memory.advise(0, PAGE, MADV_GUARD_INSTALL).unwrap(),
+            || {
+                uffd.register(target.start(), target.len(), UFFDIO_REGISTER_MODE_MISSING)
+                    .unwrap();
+            },
+        );
+        let flags = vm_flags(target.start());
+        assert!(flags.contains(" gu"), "{flags}");
+    }
+}
+
 fn closing_against_protecting() {
-    use std::os::fd::AsFd;
     for kind in Kind::all() {
         println!("{kind:?}");
         for _ in 0..if kind.unit() == PAGE { 50 } else { 5 } {
