@@ -210,7 +210,7 @@ sound! {
     absent_buffer_and_second_reader: 2;
     two_forks_and_a_reader: 2;
     fork_fault_and_two_readers: 2;
-    killed_fork_fault_and_two_readers: 2;
+    killed_fork_fault_and_two_readers: 1;
     release_and_fork: 4;
     poller_and_fork: 4;
 }
