@@ -36,6 +36,7 @@ pub mod env;
 pub mod handler;
 pub mod inject;
 pub mod kind;
+pub mod managed;
 pub mod mem;
 pub mod need;
 pub mod pagemap;

@@ -73,9 +73,20 @@ pub fn wait_asleep_in(tid: i32, syscall: i64) {
     wait_for(tid, |info| asleep(info) && info.syscall == Some(syscall));
 }
 
-fn wait_for(tid: i32, mut condition: impl FnMut(&TaskInfo) -> bool) {
-    let folder = format!("/proc/self/task/{tid}");
-    until(|| condition(&task_info(&folder).unwrap_or_else(|| panic!("thread {tid} has ended"))));
+/// Waits until the first thread of a process sleeps inside this system call.
+pub fn wait_process_in(pid: i32, syscall: i64) {
+    wait_for_task(&format!("/proc/{pid}"), |info| {
+        assert!(info.state != 'Z', "process {pid} has ended");
+        asleep(info) && info.syscall == Some(syscall)
+    });
+}
+
+fn wait_for(tid: i32, condition: impl FnMut(&TaskInfo) -> bool) {
+    wait_for_task(&format!("/proc/self/task/{tid}"), condition);
+}
+
+fn wait_for_task(folder: &str, mut condition: impl FnMut(&TaskInfo) -> bool) {
+    until(|| condition(&task_info(folder).unwrap_or_else(|| panic!("{folder} has ended"))));
 }
 
 /// A thread that is going to fault.

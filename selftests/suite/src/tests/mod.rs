@@ -14,6 +14,7 @@ mod changing;
 mod crowd;
 mod eligible;
 mod errno;
+mod events;
 mod fd;
 mod features;
 mod fill;
@@ -70,6 +71,10 @@ const MODULES: &[&[Test]] = &[
     eligible::TESTS,
     errno::fill::TESTS,
     errno::range::TESTS,
+    events::fork::TESTS,
+    events::fork_fails::TESTS,
+    events::layout::TESTS,
+    events::order::TESTS,
     fd::TESTS,
     features::TESTS,
     fill::TESTS,

@@ -116,7 +116,7 @@ extern "C" fn read_byte(address: *mut libc::c_void) -> libc::c_int {
 }
 
 /// A process in this address space that reads a byte of the mapping and ends with it as its status.
-fn sharing_child(flags: i32, target: &Mapping) -> (Pid, Vec<u8>) {
+pub(super) fn sharing_child(flags: i32, target: &Mapping) -> (Pid, Vec<u8>) {
     let mut stack = vec![0; 64 << 10];
     let top = stack.as_mut_ptr_range().end;
     let flags = flags | libc::CLONE_VM | libc::SIGCHLD;
@@ -160,14 +160,14 @@ fn clone_of_the_address_space_is_served() {
 }
 
 /// Replaces the program by one that fails at once.
-fn execute() -> ! {
+pub(super) fn execute() -> ! {
     let path = c"/proc/self/exe";
     let error = nix::unistd::execv(path, &[path, c"--run-one", c"no such test"]).unwrap_err();
     panic!("execv: {error}");
 }
 
 /// Status of a program that does not know its arguments.
-const USAGE: i32 = 2;
+pub(super) const USAGE: i32 = 2;
 
 fn exec_ends_the_registration() {
     let target = Mapping::anon(1);
