@@ -8,6 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Set to a number that a failed test printed, this repeats its choices.
 const SEED: &str = "UFFD_SUITE_SEED";
 
+/// How often to try, where one test tries several seeds.
+const RUNS: &str = "UFFD_SUITE_SEEDS";
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
 /// A source of random numbers.
 #[derive(Debug)]
 pub struct Rng(u64);
@@ -15,16 +25,31 @@ pub struct Rng(u64);
 impl Rng {
     /// Starts with a seed from the environment or the clock, and prints it.
     pub fn new() -> Rng {
-        let given = std::env::var(SEED).ok().map(|text| {
-            text.parse()
-                .unwrap_or_else(|_| panic!("{SEED} is not a number: {text}"))
-        });
-        let seed = given.unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            now.map_or(1, |time| time.as_nanos() as u64)
-        });
+        Self::with_seed(Self::first_seed())
+    }
+
+    /// Starts with this seed, and prints it.
+    pub fn with_seed(seed: u64) -> Rng {
         println!("{SEED}={seed}");
         Rng(seed)
+    }
+
+    /// Goes on by itself, in a way that depends on all that was before.
+    pub fn fork(&mut self) -> Rng {
+        Rng(self.next())
+    }
+
+    /// A seed from the environment or the clock, for the first of several runs.
+    pub fn first_seed() -> u64 {
+        number(SEED).unwrap_or_else(|| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            now.map_or(1, |time| time.as_nanos() as u64)
+        })
+    }
+
+    /// How many runs, each with the next seed, were asked for.
+    pub fn runs(default: u64) -> u64 {
+        number(RUNS).unwrap_or(default)
     }
 
     /// The next number: a counter with odd steps, mixed until each bit depends on all of it.

@@ -25,6 +25,7 @@ mod hugetlb;
 mod injection;
 mod injection_move;
 mod layout;
+mod managed;
 mod memory;
 mod minor;
 mod missing;
@@ -83,6 +84,7 @@ const MODULES: &[&[Test]] = &[
     gup::TESTS,
     hugetlb::TESTS,
     layout::TESTS,
+    managed::TESTS,
     memory::TESTS,
     minor::TESTS,
     missing::TESTS,
