@@ -114,15 +114,8 @@ impl<'a> MmapWriteGuard<'a> {
     }
 
     /// Goes through the VMAs that reach into `range`, in address order, to change what lies in it.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL`: an end of the range lies inside a page, where no VMA can be split.
-    pub(crate) fn walk(&mut self, range: &Range) -> Result<VmaWalk<'_>> {
-        if !range.is_aligned(PAGE_SIZE) {
-            return Err(EINVAL);
-        }
-        Ok(self.walk_between(range.start(), range.end()))
+    pub(crate) fn walk(&mut self, range: PageRange) -> VmaWalk<'_> {
+        self.walk_between(range.0.start(), range.0.end())
     }
 
     /// Goes through all VMAs.
@@ -132,6 +125,7 @@ impl<'a> MmapWriteGuard<'a> {
 
     /// A walk from `start` up to `end`, where `start < end`. Each is a border of pages, or lies
     /// beyond all VMAs.
+    #[inline]
     fn walk_between(&mut self, start: usize, end: usize) -> VmaWalk<'_> {
         let mut walk = VmaWalk {
             cursor: Cursor::new(self.mm, start),
@@ -153,6 +147,25 @@ impl Drop for MmapWriteGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the current thread owns the lock for writing.
         unsafe { bindings::uffd_mmap_write_unlock(self.mm.as_raw()) };
+    }
+}
+
+/// A range to change VMAs in.
+///
+/// # Invariants
+///
+/// Its ends are borders of pages, where a VMA can be split.
+#[derive(Clone, Copy)]
+pub(crate) struct PageRange(Range);
+
+impl PageRange {
+    /// `range`, or `EINVAL` if an end of it lies inside a page.
+    pub(crate) fn new(range: Range) -> Result<Self> {
+        if !range.is_aligned(PAGE_SIZE) {
+            return Err(EINVAL);
+        }
+        // INVARIANT: Just checked.
+        Ok(Self(range))
     }
 }
 

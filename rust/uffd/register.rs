@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     abstractions::{
-        mmap::MmapWriteGuard,
+        mmap::{
+            MmapWriteGuard,
+            PageRange, //
+        },
         slab::SlabRef,
         task::cond_resched,
         vma::{
@@ -102,7 +105,7 @@ pub(crate) fn register(ctx: &SlabRef<Context>, range: Range, modes: Modes) -> Re
         registration.admit(facts, |modes| vma.file_accepts(modes))
     })?;
 
-    let mut walk = guard.walk(&range)?;
+    let mut walk = guard.walk(PageRange::new(range)?);
     while let Some(vma) = walk.next() {
         cond_resched();
         if !registration.is_done(&vma.view().facts(asker)) {
@@ -133,7 +136,7 @@ pub(crate) fn unregister(ctx: &SlabRef<Context>, range: Range) -> Result {
         check_unregister(facts, wp_async, wp_marker, |modes| vma.file_accepts(modes))
     })?;
 
-    let mut walk = guard.walk(&range)?;
+    let mut walk = guard.walk(PageRange::new(range)?);
     while let Some(mut vma) = walk.next() {
         cond_resched();
         let Some(part) = part_to_unregister(&vma.view().facts(asker), &range) else {
