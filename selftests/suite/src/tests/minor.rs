@@ -33,6 +33,7 @@ tests! {
     continue_ignores_write_permission [MINOR];
     continue_without_minor_mode [MINOR];
     continue_of_memory_without_a_file [MINOR];
+    continue_of_huge_memory_without_a_file [HUGE_MINOR, Need::Hugetlb(2)];
     continue_of_swapped_pages [MINOR, Need::Root, Need::Path(CONTROL)];
     copy_where_the_file_has_a_page [MINOR];
     stores_before_continue_are_seen [MINOR, Need::Cpus(2)];
@@ -303,22 +304,26 @@ fn continue_without_minor_mode() {
     assert_eq!(mapped, Err(failed(Errno::EFAULT)));
 }
 
+/// What CONTINUE says to private memory without a file.
+fn expect_continue(kind: Kind, errno: Errno) {
+    let (uffd, memory) = (uffd_with(0), kind.map(1));
+    memory.register(&uffd, MISSING);
+    let mapped = uffd.continue_pages(memory.at(0), kind.unit(), 0);
+    assert_eq!(mapped, Err(failed(errno)), "{kind:?}");
+    memory
+        .target
+        .advise(0, memory.len(), libc::MADV_DONTNEED)
+        .unwrap();
+}
+
 fn continue_of_memory_without_a_file() {
-    // Private memory has no page cache to map from. That of huge pages has an empty one.
-    let wants = [
-        (Kind::Anon, Errno::EINVAL),
-        (Kind::HugePrivate, Errno::EFAULT),
-    ];
-    for (kind, errno) in wants {
-        let (uffd, memory) = (uffd_with(0), kind.map(1));
-        memory.register(&uffd, MISSING);
-        let mapped = uffd.continue_pages(memory.at(0), kind.unit(), 0);
-        assert_eq!(mapped, Err(failed(errno)), "{kind:?}");
-        memory
-            .target
-            .advise(0, memory.len(), libc::MADV_DONTNEED)
-            .unwrap();
-    }
+    // It has no page cache to map from.
+    expect_continue(Kind::Anon, Errno::EINVAL);
+}
+
+fn continue_of_huge_memory_without_a_file() {
+    // It has a page cache, which is empty.
+    expect_continue(Kind::HugePrivate, Errno::EFAULT);
 }
 
 fn continue_of_swapped_pages() {
