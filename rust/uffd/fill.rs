@@ -6,9 +6,9 @@
 //! it is the business of the [`Memory`] there: private or shared pages ([`pages`]), or huge ones
 //! ([`huge`]). Which it is, is found out once.
 //!
-//! The VMA stays locked from page to page, and the lock travels as a value: a step takes it and
-//! gives it back, or fails and has dropped it. What a step learns about page tables borrows from the
-//! lock, so it cannot be used after a moment without.
+//! The VMA stays locked from page to page, and the lock is a value. A step borrows it, and what the
+//! step learns about page tables borrows from it, so it cannot be used after a moment without. A
+//! step that has to drop the lock takes it, and gives one back or fails.
 //!
 //! # Why the copy must not fault under the lock
 //!
@@ -133,9 +133,32 @@ trait Memory<'mm>: Sized {
     /// `EINVAL`.
     fn admit(&self, dst: &Destination<'mm>, content: Content) -> Result;
 
-    /// Fills the page at `address`, and returns the lock, which may be another one on the same range
-    /// (`mfill_atomic_pte`). A source is that of this page.
-    fn fill(self, dst: &Destination<'mm>, address: usize, content: Content) -> Result<Self>;
+    /// New memory for a page.
+    type Folio;
+
+    /// Fills the page at `address` (`mfill_atomic_pte`). A source is that of this page; if it cannot
+    /// be read under the lock, the answer is the memory for the page and the source.
+    fn fill(
+        &self,
+        dst: &Destination<'mm>,
+        address: usize,
+        content: Content,
+    ) -> Result<Option<Unread<Self::Folio>>>;
+
+    /// Finishes that without the lock, and returns the lock, which may be another one on the same
+    /// range.
+    fn fill_unlocked(
+        self,
+        dst: &Destination<'mm>,
+        address: usize,
+        unread: Unread<Self::Folio>,
+    ) -> Result<Self>;
+}
+
+/// New memory for a page, and the source that is still to be read.
+struct Unread<F> {
+    folio: F,
+    src: UserPtr,
 }
 
 impl<'mm> Destination<'mm> {
@@ -162,7 +185,9 @@ impl<'mm> Destination<'mm> {
                 Content::Copied(start) => Content::Copied(start.wrapping_byte_add(progress.done())),
                 other => other,
             };
-            memory = memory.fill(self, rest.start(), content)?;
+            if let Some(unread) = memory.fill(self, rest.start(), content)? {
+                memory = memory.fill_unlocked(self, rest.start(), unread)?;
+            }
             task::cond_resched();
             progress.advance(memory.page_size());
             if task::fatal_signal_pending() {

@@ -2,15 +2,13 @@
 
 //! Fills of huge pages (`mfill_atomic_hugetlb`).
 
-use kernel::{
-    prelude::*,
-    uaccess::UserPtr, //
-};
+use kernel::prelude::*;
 
 use super::{
     Content,
     Destination,
-    Memory, //
+    Memory,
+    Unread, //
 };
 use crate::abstractions::hugetlb::{
     Copied,
@@ -19,6 +17,8 @@ use crate::abstractions::hugetlb::{
 };
 
 impl<'mm> Memory<'mm> for HugetlbVma<'mm> {
+    type Folio = EmptyFolio;
+
     fn page_size(&self) -> usize {
         HugetlbVma::page_size(self)
     }
@@ -33,36 +33,41 @@ impl<'mm> Memory<'mm> for HugetlbVma<'mm> {
         Ok(())
     }
 
-    fn fill(self, dst: &Destination<'mm>, address: usize, content: Content) -> Result<Self> {
+    fn fill(
+        &self,
+        dst: &Destination<'mm>,
+        address: usize,
+        content: Content,
+    ) -> Result<Option<Unread<EmptyFolio>>> {
         let write_protect = dst.mode.write_protect;
         match content {
             Content::Copied(src) => match self.copy(address, src, write_protect)? {
                 Copied::Mapped => {}
-                Copied::Unread(folio) => return fill_unlocked(self, dst, address, folio, src),
+                Copied::Unread(folio) => return Ok(Some(Unread { folio, src })),
             },
             Content::Zero => return Err(EINVAL),
             Content::Cached => self.map_cached(address, write_protect)?,
             Content::Poison => self.poison(address)?,
         }
-        Ok(self)
+        Ok(None)
     }
-}
 
-/// Fills `folio` with the page at `src` while the destination is not locked, then the destination.
-///
-/// In between, other threads may do what they like with the VMA. What is there afterwards is filled,
-/// if it has pages of the same size.
-fn fill_unlocked<'mm>(
-    memory: HugetlbVma<'mm>,
-    dst: &Destination<'mm>,
-    address: usize,
-    folio: EmptyFolio,
-    src: UserPtr,
-) -> Result<HugetlbVma<'mm>> {
-    drop(memory);
-    let staged = folio.copy_from_user(src)?;
-    let memory = HugetlbVma::try_from(dst.lock()?).map_err(|_| ENOENT)?;
-    dst.check_protection(&memory)?;
-    memory.copy_staged(address, staged, dst.mode.write_protect)?;
-    Ok(memory)
+    /// Fills the folio while the destination is not locked, then the destination.
+    ///
+    /// In between, other threads may do what they like with the VMA. What is there afterwards is
+    /// filled, if it has pages of the same size.
+    #[cold]
+    fn fill_unlocked(
+        self,
+        dst: &Destination<'mm>,
+        address: usize,
+        unread: Unread<EmptyFolio>,
+    ) -> Result<Self> {
+        drop(self);
+        let staged = unread.folio.copy_from_user(unread.src)?;
+        let memory = Self::try_from(dst.lock()?).map_err(|_| ENOENT)?;
+        dst.check_protection(&memory)?;
+        memory.copy_staged(address, staged, dst.mode.write_protect)?;
+        Ok(memory)
+    }
 }

@@ -4,14 +4,14 @@
 
 use kernel::{
     page::PAGE_SIZE,
-    prelude::*,
-    uaccess::UserPtr, //
+    prelude::*, //
 };
 
 use super::{
     Content,
     Destination,
-    Memory, //
+    Memory,
+    Unread, //
 };
 use crate::abstractions::{
     folio::NewFolio,
@@ -26,6 +26,8 @@ impl<'mm, V> Memory<'mm> for V
 where
     V: Pages + TryFrom<Kind<'mm>>,
 {
+    type Folio = NewFolio;
+
     #[inline(always)]
     fn page_size(&self) -> usize {
         PAGE_SIZE
@@ -39,14 +41,19 @@ where
     }
 
     #[inline(always)]
-    fn fill(self, dst: &Destination<'mm>, address: usize, content: Content) -> Result<Self> {
+    fn fill(
+        &self,
+        dst: &Destination<'mm>,
+        address: usize,
+        content: Content,
+    ) -> Result<Option<Unread<NewFolio>>> {
         let write_protect = dst.mode.write_protect;
-        let pmd = Pmd::establish(&self, address)?;
+        let pmd = Pmd::establish(self, address)?;
         match content {
             Content::Copied(src) => {
                 match self.alloc(address)?.copy_from_user_nofault(src) {
                     Ok(folio) => pmd.adopt(folio)?.map(write_protect)?,
-                    Err(folio) => return fill_unlocked(self, dst, address, folio, src),
+                    Err(folio) => return Ok(Some(Unread { folio, src })),
                 };
             }
             Content::Zero if self.maps_zero_page() => pmd.lock()?.empty()?.install_zero_page(),
@@ -57,34 +64,31 @@ where
             Content::Cached => pmd.find()?.map(write_protect)?,
             Content::Poison => pmd.lock()?.empty()?.install_poison(),
         }
-        Ok(self)
+        Ok(None)
     }
-}
 
-/// Fills `folio` with the page at `src` while the destination is not locked, then maps it
-/// (`mfill_copy_folio_retry`).
-///
-/// In between, other threads may unmap, replace or reregister the VMA, or fill the page. The first
-/// is `ENOENT`, the next two are `EAGAIN`, the last one is found at the entry.
-fn fill_unlocked<'mm, V>(
-    memory: V,
-    dst: &Destination<'mm>,
-    address: usize,
-    folio: NewFolio,
-    src: UserPtr,
-) -> Result<V>
-where
-    V: Pages + TryFrom<Kind<'mm>>,
-{
-    let before = memory.vma().snapshot();
-    drop(memory);
-    let folio = folio.copy_from_user(src)?;
-    let memory = V::try_from(dst.relock()?).map_err(|_| EAGAIN)?;
-    if before.differs(memory.vma()) {
-        return Err(EAGAIN);
+    /// Fills the folio while the destination is not locked, then maps it
+    /// (`mfill_copy_folio_retry`).
+    ///
+    /// In between, other threads may unmap, replace or reregister the VMA, or fill the page. The
+    /// first is `ENOENT`, the next two are `EAGAIN`, the last one is found at the entry.
+    #[cold]
+    fn fill_unlocked(
+        self,
+        dst: &Destination<'mm>,
+        address: usize,
+        unread: Unread<NewFolio>,
+    ) -> Result<Self> {
+        let before = self.vma().snapshot();
+        drop(self);
+        let folio = unread.folio.copy_from_user(unread.src)?;
+        let memory = Self::try_from(dst.relock()?).map_err(|_| EAGAIN)?;
+        if before.differs(memory.vma()) {
+            return Err(EAGAIN);
+        }
+        Pmd::establish(&memory, address)?
+            .adopt(folio)?
+            .map(dst.mode.write_protect)?;
+        Ok(memory)
     }
-    Pmd::establish(&memory, address)?
-        .adopt(folio)?
-        .map(dst.mode.write_protect)?;
-    Ok(memory)
 }
