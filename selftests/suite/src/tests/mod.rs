@@ -23,6 +23,7 @@ mod fill_races;
 mod gup;
 mod hugetlb;
 mod injection;
+mod injection_fill;
 mod injection_move;
 mod layout;
 mod managed;
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Test> {
     // For these a kernel is built that can fail: in any other they are not part of the suite.
     if inject::possible() {
         all.extend_from_slice(injection::TESTS);
+        all.extend_from_slice(injection_fill::TESTS);
         all.extend_from_slice(injection_move::TESTS);
     }
     all
