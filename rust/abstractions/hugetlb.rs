@@ -38,9 +38,12 @@ use locks::{
 ///
 /// # Invariants
 ///
-/// Hugetlbfs's, and if it is private it has an `anon_vma`.
+/// Hugetlbfs's, and if it is private it has an `anon_vma`. `page_size` is that of its pages.
 #[must_use = "dropping it unlocks the VMA"]
-pub(crate) struct HugetlbVma<'mm>(DstVma<'mm>);
+pub(crate) struct HugetlbVma<'mm> {
+    vma: DstVma<'mm>,
+    page_size: usize,
+}
 
 impl<'mm> TryFrom<DstVma<'mm>> for HugetlbVma<'mm> {
     type Error = DstVma<'mm>;
@@ -48,8 +51,10 @@ impl<'mm> TryFrom<DstVma<'mm>> for HugetlbVma<'mm> {
     /// Hands back a VMA that is not hugetlbfs's.
     fn try_from(vma: DstVma<'mm>) -> Result<Self, DstVma<'mm>> {
         if vma.is_hugetlb() {
-            // INVARIANT: Checked; the rest is an invariant of `DstVma`.
-            Ok(Self(vma))
+            // SAFETY: The VMA is locked.
+            let page_size = unsafe { bindings::uffd_vma_kernel_pagesize(vma.as_ptr()) };
+            // INVARIANT: Checked, and asked; the rest is an invariant of `DstVma`.
+            Ok(Self { vma, page_size })
         } else {
             Err(vma)
         }
@@ -60,20 +65,19 @@ impl<'mm> Deref for HugetlbVma<'mm> {
     type Target = DstVma<'mm>;
 
     fn deref(&self) -> &DstVma<'mm> {
-        &self.0
+        &self.vma
     }
 }
 
 impl HugetlbVma<'_> {
     fn vma(&self) -> NonNull<bindings::vm_area_struct> {
         // CAST: A `VmaRef` is the C type.
-        NonNull::from(&*self.0).cast()
+        NonNull::from(&*self.vma).cast()
     }
 
     /// Bytes of one of its pages.
     pub(crate) fn page_size(&self) -> usize {
-        // SAFETY: The VMA is locked.
-        unsafe { bindings::uffd_vma_kernel_pagesize(self.as_ptr()) }
+        self.page_size
     }
 
     /// Fills the page at `address` with the memory at `src`, in the current process, if that is
@@ -81,8 +85,9 @@ impl HugetlbVma<'_> {
     ///
     /// # Errors
     ///
-    /// - `ENOMEM`: no memory for a page table, or no free huge page;
-    /// - `EEXIST`: something is mapped, or the file has a page already;
+    /// - `ENOMEM`: no memory for a page table;
+    /// - `EEXIST`: something is mapped, or the file has a page already, or, as mm/hugetlb.c has it,
+    ///   no huge page is free;
     /// - `EFAULT`: the file ends before the page;
     /// - `EIO`: the page is on broken memory.
     pub(crate) fn copy(&self, address: usize, src: UserPtr, write_protect: bool) -> Result<Copied> {

@@ -36,7 +36,7 @@ use crate::{
 /// - `EAGAIN`: mappings are changing, and user space is yet to be told;
 /// - `ENOENT`: no VMA in the range, or one that is not registered for this protection;
 /// - `EINVAL`: a VMA has huge pages and the range starts or ends inside one;
-/// - `ENOMEM`: no memory for page tables.
+/// - `ENOMEM`: no memory for page tables, which write protection of absent pages takes.
 ///
 /// Write protection changes VMA by VMA and keeps what it did before an error; read-write protection
 /// fails with nothing changed.

@@ -8,7 +8,7 @@ use crate::harness::env;
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::protect::{expect_message, expect_silence, protected, Against, ON};
 use crate::harness::protectable::{Kind, FILL};
-use crate::harness::scan::{is_huge, scan, PAGE_IS_ACCESSED};
+use crate::harness::scan::{scan, PAGE_IS_ACCESSED};
 use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::task::Faulter;
 use crate::harness::{expect_errno, sigbus, tests, user, Need};
@@ -232,7 +232,6 @@ fn async_never_sends_a_message() {
             assert_eq!(protected(&target), all);
             assert_eq!(target.read(0), FILL);
             target.write(2 * kind.unit(), 4);
-            println!("huge: {}", kind == Kind::Thp && is_huge(&target, 0));
             assert_eq!(protected(&target), kind.pages([1]));
         }
         expect_silence(&uffd);
