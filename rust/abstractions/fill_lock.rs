@@ -136,22 +136,25 @@ impl Drop for VmaReadLock<'_> {
 
 #[cfg(CONFIG_PER_VMA_LOCK)]
 type Lock<'mm> = VmaReadLock<'mm>;
+/// The mmap read lock, which stands in for the lock of the VMA.
 #[cfg(not(CONFIG_PER_VMA_LOCK))]
-type Lock<'mm> = MmapReadGuard<'mm>;
+struct Lock<'mm> {
+    vma: NonNull<VmaRef>,
+    _mmap: MmapReadGuard<'mm>,
+}
 
 /// The VMA that a fill writes to, locked. Dropping it unlocks.
 ///
 /// # Invariants
 ///
-/// - `_lock` is the VMA's read lock or the mmap read lock of its address space, so that `vma` is
+/// - `lock` is the VMA's read lock or the mmap read lock of its address space, so that its `vma` is
 ///   attached and keeps its range, its flags, its file and its context.
 /// - Unless the VMA is shared, it has an `anon_vma`.
 #[must_use = "dropping it unlocks the VMA"]
 pub(crate) struct DstVma<'mm> {
-    vma: NonNull<VmaRef>,
     // Before the lock, which is taken first.
     stable: Option<Stable<'mm>>,
-    _lock: Lock<'mm>,
+    lock: Lock<'mm>,
 }
 
 impl<'mm> DstVma<'mm> {
@@ -194,11 +197,7 @@ impl<'mm> DstVma<'mm> {
         }
         let lock = VmaReadLock::from_guard(guard);
         // INVARIANT: The lock is the VMA's, and the `anon_vma` was checked.
-        Some(Self {
-            vma: lock.vma,
-            stable: None,
-            _lock: lock,
-        })
+        Some(Self { stable: None, lock })
     }
 
     #[cfg(not(CONFIG_PER_VMA_LOCK))]
@@ -237,11 +236,7 @@ impl<'mm> DstVma<'mm> {
         let lock = unsafe { VmaReadLock::lock(mmap, vma) }?;
         // INVARIANT: Just locked; the VMA has been attached and stable since before its `anon_vma`
         // was looked for, and an `anon_vma` stays as long as its VMA.
-        Ok(Self {
-            vma: lock.vma,
-            stable: None,
-            _lock: lock,
-        })
+        Ok(Self { stable: None, lock })
     }
 
     /// Keeps the mmap lock for a VMA that was found under it.
@@ -253,9 +248,8 @@ impl<'mm> DstVma<'mm> {
     pub(super) unsafe fn keep_found(mmap: MmapReadGuard<'mm>, vma: NonNull<VmaRef>) -> Self {
         // INVARIANT: The mmap lock is held, since before the `anon_vma` was looked for.
         Self {
-            vma,
             stable: None,
-            _lock: mmap,
+            lock: Lock { vma, _mmap: mmap },
         }
     }
 
@@ -339,7 +333,7 @@ impl Deref for DstVma<'_> {
 
     fn deref(&self) -> &VmaRef {
         // SAFETY: The VMA is locked by the type invariants.
-        unsafe { self.vma.as_ref() }
+        unsafe { self.lock.vma.as_ref() }
     }
 }
 
