@@ -62,18 +62,19 @@ use crate::{
 type Words<const N: usize> = [u64; N];
 
 /// The caller's struct.
+#[derive(Clone, Copy)]
 struct User(usize);
 
 impl User {
     /// The first `N` words. `EFAULT`.
-    fn read<const N: usize>(&self) -> Result<Words<N>> {
+    fn read<const N: usize>(self) -> Result<Words<N>> {
         UserSlice::new(UserPtr::from_addr(self.0), size_of::<Words<N>>())
             .reader()
             .read()
     }
 
     /// Writes `words` from word `index` on. `EFAULT`.
-    fn write<const N: usize>(&self, index: usize, words: &Words<N>) -> Result {
+    fn write<const N: usize>(self, index: usize, words: &Words<N>) -> Result {
         let at = self.0.wrapping_add(index * size_of::<u64>());
         UserSlice::new(UserPtr::from_addr(at), size_of::<Words<N>>())
             .writer()
@@ -89,23 +90,23 @@ impl User {
 pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Result {
     let user = User(arg);
     if cmd == abi::API {
-        return api(context, &user);
+        return api(context, user);
     }
     if !context.features().is_initialized() {
         return Err(EINVAL);
     }
     match cmd {
-        abi::REGISTER => register(context, &user),
-        abi::UNREGISTER => unregister(context, &user),
-        abi::WAKE => wake(context, &user),
-        abi::COPY => copy(context, &user),
-        abi::ZEROPAGE => fill_range(context, &user, FillKind::Zeropage, Content::Zero),
-        abi::CONTINUE => fill_range(context, &user, FillKind::Continue, Content::Cached),
-        abi::POISON => fill_range(context, &user, FillKind::Poison, Content::Poison),
-        abi::WRITEPROTECT => protect(context, &user, Protection::Write),
-        abi::RWPROTECT => protect(context, &user, Protection::ReadWrite),
-        abi::SET_MODE => set_mode(context, &user),
-        abi::MOVE => move_(context, &user),
+        abi::REGISTER => register(context, user),
+        abi::UNREGISTER => unregister(context, user),
+        abi::WAKE => wake(context, user),
+        abi::COPY => copy(context, user),
+        abi::ZEROPAGE => fill_range(context, user, FillKind::Zeropage, Content::Zero),
+        abi::CONTINUE => fill_range(context, user, FillKind::Continue, Content::Cached),
+        abi::POISON => fill_range(context, user, FillKind::Poison, Content::Poison),
+        abi::WRITEPROTECT => protect(context, user, Protection::Write),
+        abi::RWPROTECT => protect(context, user, Protection::ReadWrite),
+        abi::SET_MODE => set_mode(context, user),
+        abi::MOVE => move_(context, user),
         _ => Err(EINVAL),
     }
 }
@@ -116,7 +117,7 @@ pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Resu
 ///
 /// `EFAULT`, those of [`negotiate`], `EINVAL` when it was agreed before. All but a failed copy
 /// leave zeroes in the caller's struct. Replaces `userfaultfd_api`.
-fn api(context: &Context, user: &User) -> Result {
+fn api(context: &Context, user: User) -> Result {
     let [api, features, _] = user.read::<3>()?;
     let requested = Features::from_bits(features);
     let agreed = match negotiate(api, requested, &offer(), task::capable_ptrace) {
@@ -133,7 +134,7 @@ fn api(context: &Context, user: &User) -> Result {
 }
 
 /// Replaces `userfaultfd_register`, its copying.
-fn register(context: &SlabRef<Context>, user: &User) -> Result {
+fn register(context: &SlabRef<Context>, user: User) -> Result {
     const ANSWER: usize = 3;
     let [start, len, mode] = user.read::<ANSWER>()?;
     let modes = parse_modes(mode, &offer(), context.features()).map_err(errno)?;
@@ -142,25 +143,25 @@ fn register(context: &SlabRef<Context>, user: &User) -> Result {
     user.write(ANSWER, &[ioctls.bits()])
 }
 
-fn aligned_range(context: &Context, user: &User) -> Result<Range> {
+fn aligned_range(context: &Context, user: User) -> Result<Range> {
     let [start, len] = user.read::<2>()?;
     Range::aligned(start, len, &context.limits()).map_err(errno)
 }
 
 /// Replaces `userfaultfd_unregister`, its copying.
-fn unregister(context: &SlabRef<Context>, user: &User) -> Result {
+fn unregister(context: &SlabRef<Context>, user: User) -> Result {
     register::unregister(context, aligned_range(context, user)?)
 }
 
 /// Replaces `userfaultfd_wake`.
-fn wake(context: &Context, user: &User) -> Result {
+fn wake(context: &Context, user: User) -> Result {
     context.wake(aligned_range(context, user)?);
     Ok(())
 }
 
 /// `EAGAIN`, before anything else, if mappings are changing. Replaces `userfaultfd_writeprotect` and
 /// `userfaultfd_rwprotect`.
-fn protect(context: &Context, user: &User, protection: Protection) -> Result {
+fn protect(context: &Context, user: User, protection: Protection) -> Result {
     if context.mappings().are_changing() {
         return Err(EAGAIN);
     }
@@ -175,14 +176,14 @@ fn protect(context: &Context, user: &User, protection: Protection) -> Result {
 }
 
 /// Replaces `userfaultfd_set_mode`, its copying and its checks.
-fn set_mode(context: &SlabRef<Context>, user: &User) -> Result {
+fn set_mode(context: &SlabRef<Context>, user: User) -> Result {
     let [enable, disable] = user.read::<2>()?.map(Features::from_bits);
     let toggle = Toggle::check(enable, disable, &offer(), context.features()).map_err(errno)?;
     protect::set_mode(context, toggle)
 }
 
 /// Replaces `userfaultfd_copy`.
-fn copy(context: &Context, user: &User) -> Result {
+fn copy(context: &Context, user: User) -> Result {
     const ANSWER: usize = 4;
     refuse_if_changing(context, user, ANSWER)?;
     let [dst, src, len, mode] = user.read::<ANSWER>()?;
@@ -197,7 +198,7 @@ fn copy(context: &Context, user: &User) -> Result {
 
 /// Replaces `userfaultfd_zeropage`, `userfaultfd_continue`, `userfaultfd_poison`, whose structs are
 /// alike.
-fn fill_range(context: &Context, user: &User, kind: FillKind, content: Content) -> Result {
+fn fill_range(context: &Context, user: User, kind: FillKind, content: Content) -> Result {
     const ANSWER: usize = 3;
     refuse_if_changing(context, user, ANSWER)?;
     let [start, len, mode] = user.read::<ANSWER>()?;
@@ -213,7 +214,7 @@ fn fill_range(context: &Context, user: &User, kind: FillKind, content: Content) 
 ///
 /// Those of [`refuse_if_changing`]; `EINVAL` for the ranges and for the context of another process;
 /// then those of [`conclude_fill`].
-fn move_(context: &SlabRef<Context>, user: &User) -> Result {
+fn move_(context: &SlabRef<Context>, user: User) -> Result {
     const ANSWER: usize = 4;
     refuse_if_changing(context, user, ANSWER)?;
     let [dst, src, len, mode] = user.read::<ANSWER>()?;
@@ -243,7 +244,7 @@ fn move_(context: &SlabRef<Context>, user: &User) -> Result {
 ///
 /// `EFAULT` if the answer cannot be written, else `EAGAIN`.
 #[inline(always)]
-fn refuse_if_changing(context: &Context, user: &User, answer: usize) -> Result {
+fn refuse_if_changing(context: &Context, user: User, answer: usize) -> Result {
     if !context.mappings().are_changing() {
         return Ok(());
     }
@@ -260,7 +261,7 @@ fn refuse_if_changing(context: &Context, user: &User, answer: usize) -> Result {
 /// [`Report::conclude`].
 fn conclude_fill(
     context: &Context,
-    user: &User,
+    user: User,
     answer: usize,
     kind: FillKind,
     mode: u64,
