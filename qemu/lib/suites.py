@@ -130,7 +130,7 @@ SUITES = (
     Suite(
         "kernel", "build of the kernel, every requested option granted",
         lambda flavour: [QEMU / "kernel", "build", flavour],
-        budget=2700, flavours=("c", "rust", "rust-small", "rust-debug"), long=("c-debug",),
+        budget=2700, flavours=("c", "rust", "rust-debug"), long=("rust-small", "c-debug"),
         needs=("tree",),
     ),
     Suite(
@@ -142,8 +142,8 @@ SUITES = (
         "guest", "the project's own suite in the guest",
         lambda flavour: [QEMU / "run", "--flavour", flavour],
         budget=1200, read=read_ktap, skips=differences.guest_skips,
-        flavours=("c", "rust", "rust-small", "rust-debug"),
-        long=("c-debug",), needs=("kernel", "programs"),
+        flavours=("c", "rust", "rust-debug"),
+        long=("rust-small", "c-debug"), needs=("kernel", "programs"),
     ),
     Suite(
         "cost", "guest instructions per operation beside those of C, and growth in a crowd",
@@ -160,7 +160,7 @@ SUITES = (
         "kselftest", "the kernel's own userfaultfd tests in the guest",
         lambda flavour: [QEMU / "kselftest", "--flavour", flavour,
                          "--summary", rows_file("kselftest", flavour)],
-        budget=10800, rows=True, flavours=("c", "rust"), long=("rust-debug", "c-debug"),
+        budget=10800, rows=True, flavours=("rust",), long=("c", "rust-debug", "c-debug"),
         needs=("kernel", "programs"),
     ),
     Suite(
