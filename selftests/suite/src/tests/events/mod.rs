@@ -13,10 +13,12 @@ use std::sync::Arc;
 use uffd::abi::*;
 use uffd::{Errno, Uffd};
 
+pub mod end;
 pub mod fork;
 pub mod fork_fails;
 pub mod layout;
 pub mod order;
+pub mod storm;
 
 const REMAP: u64 = UFFD_FEATURE_EVENT_REMAP;
 const REMOVE: u64 = UFFD_FEATURE_EVENT_REMOVE;
