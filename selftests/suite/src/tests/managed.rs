@@ -242,10 +242,15 @@ struct Manager {
     source: Mapping,
     patterns: u64,
     rng: Rng,
+    seen: Seen,
 }
 
+/// How often the manager has read or done something.
+type Seen = BTreeMap<&'static str, u64>;
+
 impl Manager {
-    fn run(mut self) {
+    /// Follows all processes to their end.
+    fn run(mut self) -> Seen {
         while !self.processes.is_empty() {
             let each = self.processes.iter();
             let fds = each.flat_map(|process| [process.uffd.as_fd(), process.link.as_fd()]);
@@ -265,6 +270,7 @@ impl Manager {
             }
             self.processes.retain(|process| !process.ended);
         }
+        self.seen
     }
 
     fn listen(&mut self, index: usize) {
@@ -307,7 +313,17 @@ impl Manager {
         let process = &mut self.processes[index];
         let first = process.start;
         let pages = |start: u64, end: u64| (start - first) / PAGE..(end - first) / PAGE;
-        match process.uffd.read_event() {
+        let event = process.uffd.read_event();
+        let seen = match event {
+            Ok(Event::Pagefault(_)) => "faults",
+            Ok(Event::Remove { .. }) => "removes",
+            Ok(Event::Unmap { .. }) => "unmaps",
+            Ok(Event::Remap { .. }) => "remaps",
+            Ok(Event::Fork(_)) => "forks",
+            _ => "nothing",
+        };
+        *self.seen.entry(seen).or_default() += 1;
+        match event {
             Ok(Event::Pagefault(fault)) => {
                 let page = (fault.address - first) / PAGE;
                 let errno = self.fill(index, page).err();
@@ -364,7 +380,7 @@ impl Manager {
         }
         let page = empty[self.rng.below(0..empty.len() as u64) as usize];
         match self.fill(index, page) {
-            Ok(()) => {}
+            Ok(()) => *self.seen.entry("early fills").or_default() += 1,
             // Its mappings are changing, have changed, or the page is still to be dropped.
             Err(Errno::EAGAIN | Errno::ENOENT | Errno::EEXIST | Errno::ESRCH) => {}
             Err(errno) => panic!("UFFDIO_COPY for page {page}: {errno}"),
@@ -396,7 +412,7 @@ impl Manager {
 }
 
 /// One program, from its start to the end of the last process it has become.
-fn follow(seed: u64) {
+fn follow(seed: u64) -> Seen {
     let mut rng = Rng::with_seed(seed);
     let memory = Mapping::lone(PAGES);
     let dice = rng.fork();
@@ -424,16 +440,33 @@ fn follow(seed: u64) {
         source: Mapping::anon(1),
         patterns: 0,
         rng,
+        seen: Seen::new(),
     };
-    manager.run();
+    let seen = manager.run();
     program.expect_success();
+    seen
 }
 
 fn copy_is_exact() {
     // Not every configuration counts contexts.
     let ledger = attribute(CONTEXTS, "objects").map(|_| Ledger::open(&[]));
-    let first = Rng::first_seed();
-    (first..first + Rng::runs(RUNS)).for_each(follow);
+    let (first, runs) = (Rng::first_seed(), Rng::runs(RUNS));
+    let mut seen = Seen::new();
+    for (what, count) in (first..first + runs).flat_map(follow) {
+        *seen.entry(what).or_default() += count;
+    }
+    println!("{seen:?}");
+    for what in [
+        "faults",
+        "removes",
+        "unmaps",
+        "remaps",
+        "forks",
+        "early fills",
+    ] {
+        let enough = seen.get(what).is_some_and(|&count| count >= runs);
+        assert!(enough || runs < RUNS, "{what}: {seen:?}");
+    }
     if let Some(ledger) = ledger {
         ledger.settle();
     }
