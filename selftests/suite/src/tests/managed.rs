@@ -22,7 +22,10 @@ use uffd::abi::*;
 use uffd::{Errno, Event, Uffd};
 
 tests! {
-    copy_is_exact [Need::Feature(EVENTS)];
+    copy_is_exact_first_quarter [Need::Feature(EVENTS)];
+    copy_is_exact_second_quarter [Need::Feature(EVENTS)];
+    copy_is_exact_third_quarter [Need::Feature(EVENTS)];
+    copy_is_exact_last_quarter [Need::Feature(EVENTS)];
 }
 
 const EVENTS: u64 = UFFD_FEATURE_EVENT_FORK
@@ -33,8 +36,9 @@ const EVENTS: u64 = UFFD_FEATURE_EVENT_FORK
 const PAGES: u64 = 12;
 /// Steps of the first process; each child takes half as many as its parent.
 const STEPS: u64 = 32;
-/// Seeds of a run.
+/// Seeds of a run, in all its parts: each is a test, with a time limit of its own.
 const RUNS: u64 = 200;
+const PARTS: u64 = 4;
 
 /// What the program says. Numbers of pages count from the start of its memory.
 #[derive(Debug)]
@@ -447,13 +451,17 @@ fn follow(seed: u64) -> Seen {
     seen
 }
 
-fn copy_is_exact() {
+/// Follows programs of a part of the seeds.
+fn follow_part(part: u64) {
     // Not every configuration counts contexts.
     let ledger = attribute(CONTEXTS, "objects").map(|_| Ledger::open(&[]));
-    let (first, runs) = (Rng::first_seed(), Rng::runs(RUNS));
-    let mut seen = Seen::new();
-    for (what, count) in (first..first + runs).flat_map(follow) {
-        *seen.entry(what).or_default() += count;
+    let seeds = (0..Rng::runs(RUNS)).filter(|run| run % PARTS == part);
+    let (first, mut followed, mut seen) = (Rng::first_seed(), 0, Seen::new());
+    for run in seeds {
+        followed += 1;
+        for (what, count) in follow(first + run) {
+            *seen.entry(what).or_default() += count;
+        }
     }
     println!("{seen:?}");
     for what in [
@@ -464,10 +472,26 @@ fn copy_is_exact() {
         "forks",
         "early fills",
     ] {
-        let enough = seen.get(what).is_some_and(|&count| count >= runs);
-        assert!(enough || runs < RUNS, "{what}: {seen:?}");
+        let enough = seen.get(what).is_some_and(|&count| count >= followed);
+        assert!(enough || followed < RUNS / PARTS, "{what}: {seen:?}");
     }
     if let Some(ledger) = ledger {
         ledger.settle();
     }
+}
+
+fn copy_is_exact_first_quarter() {
+    follow_part(0);
+}
+
+fn copy_is_exact_second_quarter() {
+    follow_part(1);
+}
+
+fn copy_is_exact_third_quarter() {
+    follow_part(2);
+}
+
+fn copy_is_exact_last_quarter() {
+    follow_part(3);
 }
