@@ -134,7 +134,7 @@ impl Pte {
         unsafe { bindings::uffd_pte_none(self.0) }
     }
 
-    /// A marker is there that userfaultfd left.
+    /// A marker is there that userfaultfd left: of write protection, or of poison.
     pub(crate) fn is_uffd_marker(self) -> bool {
         // SAFETY: Works on a value.
         unsafe { bindings::uffd_pte_is_uffd_marker(self.0) }
@@ -143,12 +143,14 @@ impl Pte {
     /// What it says to a fault.
     ///
     /// Bits such as "writable" mean something in an entry of a page only; in swap entries they
-    /// belong to the offset.
+    /// belong to the offset. Poison is an answer to the fault, so nobody waits for another. (C does:
+    /// a thread that queues up behind the wake-up of `UFFDIO_POISON` sleeps on.)
     fn entry(self) -> Entry {
         if self.is_none() {
             return Entry::None;
         }
-        if self.is_uffd_marker() {
+        // SAFETY: Works on a value.
+        if unsafe { bindings::uffd_pte_is_wp_marker(self.0) } {
             return Entry::Marker;
         }
         if !self.is_present() {

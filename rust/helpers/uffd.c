@@ -320,6 +320,11 @@ __rust_helper bool rust_helper_uffd_pte_is_uffd_marker(pte_t pte)
 	return pte_is_uffd_marker(pte);
 }
 
+__rust_helper bool rust_helper_uffd_pte_is_wp_marker(pte_t pte)
+{
+	return pte_is_uffd_wp_marker(pte);
+}
+
 __rust_helper bool rust_helper_uffd_pte_present(pte_t pte)
 {
 	return pte_present(pte);

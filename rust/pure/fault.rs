@@ -100,9 +100,9 @@ impl FaultFacts {
 pub enum Entry {
     /// Empty, or no table reaches down to it.
     None,
-    /// A marker that userfaultfd left.
+    /// A marker of write protection, where no page is.
     Marker,
-    /// In swap or under migration. Whatever brings it back faults again if it needs to.
+    /// In swap or under migration, or poisoned, or guarded. Whatever brings it back faults again if it needs to.
     NotPresent,
     /// A page is mapped.
     Present {

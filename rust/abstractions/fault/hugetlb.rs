@@ -27,7 +27,7 @@ pub(super) unsafe fn lookup(tables: &TablesLock, address: usize) -> Entry {
     unsafe {
         if bindings::uffd_huge_pte_none(pte) {
             Entry::None
-        } else if bindings::uffd_pte_is_uffd_marker(pte) {
+        } else if bindings::uffd_pte_is_wp_marker(pte) {
             Entry::Marker
         } else if !bindings::uffd_pte_present(pte) {
             Entry::NotPresent

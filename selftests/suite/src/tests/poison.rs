@@ -9,19 +9,21 @@ use crate::harness::mem::{Mapping, PAGE, RW};
 use crate::harness::pool::Pool;
 use crate::harness::process::Child;
 use crate::harness::sigbus;
-use crate::harness::task::Faulter;
-use crate::harness::{expect_errno, tests, uffd_with, user, Need};
+use crate::harness::task::{until, Faulter};
+use crate::harness::{expect_errno, registered, tests, uffd_with, user, Need};
 use nix::fcntl::{fallocate, FallocateFlags};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{ftruncate, pipe};
 use std::os::fd::AsFd;
+use std::sync::{Arc, Barrier};
 use uffd::abi::*;
 use uffd::{Errno, Uffd};
 
 tests! {
     touching_is_a_signal [POISON];
     touching_in_a_call_is_an_error [POISON];
+    poisoning_against_faults [POISON];
     populating_tells_of_it [POISON];
     whole_huge_page_is_poisoned [POISON, HUGE, Need::Hugetlb(2)];
     poison_wakes_into_the_signal [POISON];
@@ -111,6 +113,33 @@ fn touching_is_a_signal() {
             assert_eq!((caught.count, caught.address, caught.code), want);
             expect_errno(uffd.read(), Errno::EAGAIN);
         }
+    }
+}
+
+fn poisoning_against_faults() {
+    // Poison is an answer: whoever looks after it was set must not sleep for another one. On C that
+    // thread sleeps until somebody wakes it.
+    const ROUNDS: usize = 300;
+    let uffd = uffd_with(0);
+    let (_reader, sink) = pipe().unwrap();
+    for _ in 0..ROUNDS {
+        let target = registered(Mapping::anon(1), &uffd);
+        let start = Arc::new(Barrier::new(2));
+        let (memory, other) = (Arc::clone(&target), Arc::clone(&start));
+        let sink = sink.try_clone().unwrap();
+        let toucher = Faulter::spawn(move || {
+            other.wait();
+            user::write(sink.as_fd(), memory.start(), 1)
+        });
+        start.wait();
+        assert_eq!(uffd.poison(target.start(), PAGE, 0), Ok(PAGE));
+        if env::implementation() == env::Implementation::C {
+            until(|| {
+                uffd.wake(target.start(), PAGE).unwrap();
+                toucher.is_finished()
+            });
+        }
+        expect_errno(toucher.join(), Errno::EFAULT);
     }
 }
 
