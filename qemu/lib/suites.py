@@ -160,7 +160,7 @@ SUITES = (
         "kselftest", "the kernel's own userfaultfd tests in the guest",
         lambda flavour: [QEMU / "kselftest", "--flavour", flavour,
                          "--summary", rows_file("kselftest", flavour)],
-        budget=10800, rows=True, flavours=("rust",), long=("c", "rust-debug", "c-debug"),
+        budget=10800, rows=True, flavours=("c", "rust"), long=("rust-debug", "c-debug"),
         needs=("kernel", "programs"),
     ),
     Suite(
