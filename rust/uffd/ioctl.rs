@@ -198,6 +198,8 @@ fn copy(context: &Context, user: User) -> Result {
 
 /// Replaces `userfaultfd_zeropage`, `userfaultfd_continue`, `userfaultfd_poison`, whose structs are
 /// alike.
+// Inlined, kind and content are constants, in the loop over the pages too.
+#[inline(always)]
 fn fill_range(context: &Context, user: User, kind: FillKind, content: Content) -> Result {
     const ANSWER: usize = 3;
     refuse_if_changing(context, user, ANSWER)?;
@@ -259,6 +261,7 @@ fn refuse_if_changing(context: &Context, user: User, answer: usize) -> Result {
 ///
 /// `EINVAL` for the mode; `ESRCH` when the process is gone, which leaves the answer alone; those of
 /// [`Report::conclude`].
+#[inline(always)]
 fn conclude_fill(
     context: &Context,
     user: User,
