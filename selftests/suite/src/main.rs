@@ -6,7 +6,7 @@ mod harness;
 mod tests;
 
 use clap::Parser;
-use harness::{run, skip, Test, EXIT_PANIC};
+use harness::{run, skip, Test};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -81,8 +81,7 @@ fn print(options: &Options, selected: &[Test]) -> io::Result<ExitCode> {
     })
 }
 
-/// Runs a test in this process. A panic in any thread ends the process: other threads may sleep
-/// in faults that nobody answers any more.
+/// Runs a test in this process.
 fn run_here(all: &[Test], name: &str) -> ExitCode {
     let Some(test) = all.iter().find(|test| test.name() == name) else {
         eprintln!("uffd-suite: there is no test '{name}'");
@@ -91,11 +90,7 @@ fn run_here(all: &[Test], name: &str) -> ExitCode {
     if let Some(reason) = test.needs.iter().find_map(harness::Need::missing) {
         skip(&reason);
     }
-    std::panic::set_hook(Box::new(|info| {
-        eprintln!("{info}");
-        // SAFETY: _exit takes an integer and does not return.
-        unsafe { libc::_exit(EXIT_PANIC) }
-    }));
+    harness::isolated::end_by_panic();
     (test.run)();
     ExitCode::SUCCESS
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Swap of a test's own, on a compressed block device in memory.
+//! Swap of a program's own, on a compressed block device in memory.
 
 use super::env::smaps_bytes;
 use super::mem::{Mapping, PAGE};
@@ -31,6 +31,7 @@ pub struct SwapArea {
 impl SwapArea {
     /// Makes one, for which one must be root.
     #[track_caller]
+    #[expect(clippy::new_without_default, reason = "it changes the machine")]
     pub fn new() -> SwapArea {
         let number = fs::read_to_string(CONTROL).expect("zram");
         let number = number.trim().to_owned();

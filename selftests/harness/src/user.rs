@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Calls in which the kernel itself touches memory of a test, by address.
+//! Calls in which the kernel itself touches memory of ours, by address.
 //!
 //! The addresses lie in [`Mapping`](super::mem::Mapping)s (or nowhere), which no reference points
 //! into: that is what makes these functions safe to call.

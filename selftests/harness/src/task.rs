@@ -3,16 +3,17 @@
 //! Other threads, and waiting for what they do.
 
 use super::mem::Mapping;
+use std::ffi::CStr;
 use std::fs;
 use std::sync::mpsc;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
 /// Pause between two looks at something that another task is about to bring about.
 const POLL_PAUSE: Duration = Duration::from_millis(1);
 
-/// Waits until the condition holds. The test's timeout ends it if it never does.
+/// Waits until the condition holds. A time limit on the process ends it if it never does.
 pub fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         thread::sleep(POLL_PAUSE);
@@ -89,6 +90,11 @@ fn wait_for_task(folder: &str, mut condition: impl FnMut(&TaskInfo) -> bool) {
     until(|| condition(&task_info(folder).unwrap_or_else(|| panic!("{folder} has ended"))));
 }
 
+/// Gives the calling thread a name, of which the kernel keeps 15 bytes.
+pub fn set_name(name: &CStr) {
+    nix::sys::prctl::set_name(name).expect("prctl");
+}
+
 /// A thread that is going to fault.
 #[derive(Debug)]
 pub struct Faulter<T> {
@@ -99,13 +105,23 @@ pub struct Faulter<T> {
 impl<T: Send + 'static> Faulter<T> {
     /// Runs the function in a thread.
     pub fn spawn(body: impl FnOnce() -> T + Send + 'static) -> Faulter<T> {
+        Self::build(Builder::new(), body)
+    }
+
+    /// The same in a thread of this name, of which the kernel keeps 15 bytes.
+    pub fn named(name: &str, body: impl FnOnce() -> T + Send + 'static) -> Faulter<T> {
+        Self::build(Builder::new().name(name.to_owned()), body)
+    }
+
+    fn build(builder: Builder, body: impl FnOnce() -> T + Send + 'static) -> Faulter<T> {
         let (sender, receiver) = mpsc::channel();
-        let thread = thread::spawn(move || {
+        let body = move || {
             sender
                 .send(nix::unistd::gettid().as_raw())
                 .expect("the spawner waits");
             body()
-        });
+        };
+        let thread = builder.spawn(body).expect("thread");
         let tid = receiver.recv().expect("the thread says its number");
         Faulter { tid, thread }
     }

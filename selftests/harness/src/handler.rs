@@ -7,7 +7,7 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::EventFd;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::{Builder, JoinHandle};
 use uffd::{Event, Uffd};
 
 /// Reads every message of a non-blocking descriptor and hands it to a function, until stopped.
@@ -28,7 +28,8 @@ impl Handler {
     ) -> Handler {
         let stop = Arc::new(EventFd::new().expect("eventfd"));
         let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
+        let builder = Builder::new().name("handler".to_owned());
+        let body = move || {
             // A fork of another thread holds the allocator's locks until its event is read.
             let mut seen = Vec::with_capacity(EVENTS);
             loop {
@@ -48,7 +49,8 @@ impl Handler {
                     Err(errno) => panic!("read: {errno}"),
                 }
             }
-        });
+        };
+        let thread = builder.spawn(body).expect("thread");
         Handler { stop, thread }
     }
 

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
-/// Size of a page; the suite is for x86-64.
+/// Size of a page; all this is for x86-64.
 pub const PAGE: u64 = 4096;
 /// Size of a huge page of hugetlbfs.
 pub const HUGE_PAGE: u64 = 2 << 20;
@@ -158,6 +158,7 @@ impl Mapping {
     }
 
     /// Length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "none is empty")]
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -274,7 +275,7 @@ pub const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
 /// A file in memory (shmem) of this many pages, all of them holes.
 #[track_caller]
 pub fn memfd(pages: u64) -> OwnedFd {
-    memfd_with(c"uffd-suite", 0, pages * PAGE)
+    memfd_with(c"uffd", 0, pages * PAGE)
 }
 
 /// A file in memory with flags for memfd_create(2) and a length in bytes.
