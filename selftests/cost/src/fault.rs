@@ -48,7 +48,7 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
     /// Threads that wait for messages, each of which resolves the fault that it reads.
-    pub readers: usize,
+    pub readers: u64,
     /// How they wait.
     pub waiting: Waiting,
     /// Threads that sleep in faults on pages of their own, which nobody resolves meanwhile.
@@ -122,7 +122,7 @@ impl Fault {
 
         desk.reset(area, self.sleepers)?;
         desk.last.store(true, Ordering::Relaxed);
-        touch(self.readers as u64)?;
+        touch(self.readers)?;
         if self.sleepers > 0 {
             desk.uffd
                 .zeropage(area.page(0), self.sleepers * PAGE, 0)

@@ -9,6 +9,7 @@ mod area;
 mod fault;
 mod measure;
 mod request;
+mod row;
 mod rows;
 mod state;
 
@@ -16,16 +17,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use nix::sys::utsname::uname;
+use serde::Serialize;
 use uffd::abi::UFFD_USER_MODE_ONLY;
 use uffd::{Errno, Uffd};
 
-use rows::Row;
+use row::{Group, Row};
 
 /// Measure what userfaultfd(2) costs; one JSON object per line.
 ///
 /// The first line names the kernel. The others are samples: the row, the operations done, and per
-/// operation the nanoseconds (`cost`) and the voluntary context switches of the whole process. Of what
-/// the kernel does not offer there is only the row's name (`lacking`).
+/// operation the nanoseconds (`cost`) and the voluntary context switches of the whole process. Where
+/// `unit` is given, `cost` is in that unit instead; `extra` has what else was counted. A row that the
+/// kernel cannot show is marked as `lacking`.
 ///
 /// Exit status: 0, 1 if a call failed, 2 for bad options.
 #[derive(Parser)]
@@ -34,12 +37,39 @@ struct Options {
     /// Only the rows whose names contain TEXT; with = in front, the row of that name (repeatable)
     #[arg(long, value_name = "TEXT")]
     rows: Vec<String>,
+    /// Only the rows of this group (repeatable)
+    #[arg(long, value_name = "GROUP")]
+    group: Vec<Group>,
     /// Samples of each row
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
     /// Print the names of the rows and what they are
     #[arg(long)]
     list: bool,
+    /// With --list: one JSON object per row
+    #[arg(long, requires = "list")]
+    json: bool,
+}
+
+impl Options {
+    /// The rows that are meant.
+    ///
+    /// # Errors
+    ///
+    /// The text that means none.
+    fn rows(&self) -> std::result::Result<Vec<Row>, &str> {
+        let mut rows = rows::all();
+        rows.retain(|row| self.group.is_empty() || self.group.contains(&row.group));
+        if let Some(text) = self
+            .rows
+            .iter()
+            .find(|text| !rows.iter().any(|row| row.matches(text)))
+        {
+            return Err(text);
+        }
+        rows.retain(|row| self.rows.is_empty() || self.rows.iter().any(|text| row.matches(text)));
+        Ok(rows)
+    }
 }
 
 /// What can go wrong, ready to be printed.
@@ -74,24 +104,19 @@ fn offered() -> Result<u64> {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let rows: Vec<Row> = rows::all()
-        .into_iter()
-        .filter(|row| options.rows.is_empty() || options.rows.iter().any(|text| row.matches(text)))
-        .collect();
-    if let Some(text) = options
-        .rows
-        .iter()
-        .find(|text| !rows.iter().any(|row| row.matches(text)))
-    {
-        eprintln!("uffd-cost: no row matches '{text}'");
-        return ExitCode::from(2);
-    }
-    if options.list {
-        rows.iter()
-            .for_each(|row| println!("{:<20}  {}", row.name, row.about));
-        return ExitCode::SUCCESS;
-    }
-    match run(&rows, options.repeats.into()) {
+    let rows = match options.rows() {
+        Ok(rows) => rows,
+        Err(text) => {
+            eprintln!("uffd-cost: no row matches '{text}'");
+            return ExitCode::from(2);
+        }
+    };
+    let done = if options.list {
+        list(&rows, options.json)
+    } else {
+        run(&rows, options.repeats.into())
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("uffd-cost: {error}");
@@ -100,27 +125,52 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints something for programs.
+fn print(line: impl Serialize) -> Result<()> {
+    let text = serde_json::to_string(&line).map_err(|error| format!("JSON: {error}"))?;
+    println!("{text}");
+    Ok(())
+}
+
+fn list(rows: &[Row], json: bool) -> Result<()> {
+    rows.iter().try_for_each(|row| {
+        if json {
+            return print(row.description());
+        }
+        println!("{:<20}  {}", row.name, row.about);
+        Ok(())
+    })
+}
+
 fn run(rows: &[Row], repeats: usize) -> Result<()> {
     let kernel = uname().map_err(call("uname"))?;
-    println!(
-        "{{\"kernel\": \"{} {}\"}}",
-        kernel.sysname().display(),
-        kernel.release().display()
-    );
+    print(Kernel {
+        kernel: format!(
+            "{} {}",
+            kernel.sysname().display(),
+            kernel.release().display()
+        ),
+    })?;
     let offered = offered()?;
     measure::run_in_turn()?;
     for row in rows {
-        if row.needs & !offered != 0 {
-            println!("{{\"lacking\": \"{}\"}}", row.name);
+        if row.is_lacking(offered) {
+            print(row.lacking())?;
             continue;
         }
         measure::settle()?;
         let samples = row
             .run(repeats)
             .map_err(|error| format!("{}: {error}", row.name))?;
-        for sample in samples {
-            println!("{}", sample.json(&row.name));
+        for sample in &samples {
+            print(row.line(sample))?;
         }
     }
     Ok(())
+}
+
+/// The first line.
+#[derive(Serialize)]
+struct Kernel {
+    kernel: String,
 }

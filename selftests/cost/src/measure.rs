@@ -2,6 +2,7 @@
 
 //! What a piece of work costs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,14 +44,16 @@ pub fn settle() -> Result<()> {
 }
 
 /// What one repeat took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Sample {
     /// Operations done.
     pub ops: u64,
-    /// Nanoseconds of the guest's clock for all of them.
-    pub nanoseconds: u128,
-    /// Voluntary context switches of all threads of the process.
-    pub switches: i64,
+    /// What one of them took, in the unit of the row.
+    pub cost: f64,
+    /// Voluntary context switches of all threads of the process, per operation.
+    pub switches: f64,
+    /// What else was counted.
+    pub extra: BTreeMap<&'static str, f64>,
 }
 
 impl Sample {
@@ -62,20 +65,10 @@ impl Sample {
         let nanoseconds = start.elapsed().as_nanos();
         Ok(Self {
             ops,
-            nanoseconds,
-            switches: self::switches()? - switches,
+            cost: nanoseconds as f64 / ops as f64,
+            switches: (self::switches()? - switches) as f64 / ops as f64,
+            extra: BTreeMap::new(),
         })
-    }
-
-    /// The line for programs.
-    pub fn json(&self, row: &str) -> String {
-        let per_op = |total: f64| total / self.ops as f64;
-        format!(
-            "{{\"row\": \"{row}\", \"ops\": {}, \"cost\": {:.2}, \"switches\": {:.4}}}",
-            self.ops,
-            per_op(self.nanoseconds as f64),
-            per_op(self.switches as f64)
-        )
     }
 }
 
