@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Paths, tools and the step runner that all commands under qemu/ share."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -137,6 +138,20 @@ def clock(seconds):
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def write_whole(path, text):
+    """Put `text` into a file, whole or not at all: a reader never sees a part of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as e:
+        die(f"{path}: {e.strerror}")
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
 def last_lines(path, count=TAIL_LINES):
     """The last `count` lines of a log."""
     with open(path, "rb") as f:
@@ -148,11 +163,12 @@ def last_lines(path, count=TAIL_LINES):
 class Progress:
     """One moving line on a terminal, a line every half minute elsewhere."""
 
-    def __init__(self, title):
+    def __init__(self, title, stream=None):
         self.title = title
         self.start = time.monotonic()
         self.shown = 0.0
-        self.tty = sys.stdout.isatty()
+        self.stream = stream or sys.stdout
+        self.tty = self.stream.isatty()
 
     def elapsed(self):
         return time.monotonic() - self.start
@@ -165,13 +181,14 @@ class Progress:
         text = f"  {self.title}  {clock(self.elapsed())}  {detail}"
         if self.tty:
             width = shutil.get_terminal_size().columns
-            print("\r\x1b[K" + text[: width - 1], end="", flush=True)
+            print("\r\x1b[K" + text[: width - 1], end="", file=self.stream, flush=True)
         else:
-            print(text, flush=True)
+            print(text, file=self.stream, flush=True)
 
     def done(self, detail="done"):
         end = "\r\x1b[K" if self.tty else ""
-        print(f"{end}  {self.title}  {clock(self.elapsed())}  {detail}", flush=True)
+        print(f"{end}  {self.title}  {clock(self.elapsed())}  {detail}", file=self.stream,
+              flush=True)
 
 
 _OBJECT = re.compile(r"^  (CC|AS|RUSTC( L)?|AR|LD|HOSTCC|HOSTLD|GEN|EXPORTS|BINDGEN|OBJCOPY)\b")
