@@ -62,10 +62,18 @@ test: kernel programs ## the guest suite on FLAVOUR, for example ARGS="--filter 
 shell: kernel programs ## a shell in a guest of FLAVOUR
 	@qemu/run --flavour $(FLAVOUR) --shell $(ARGS)
 
-.PHONY: cost
-cost: programs ## guest instructions per operation, C beside Rust
+.PHONY: bench
+bench: programs ## what userfaultfd costs, C beside Rust, for example ROWS="readers fault-read"
 	@qemu/kernel build c rust
-	@qemu/cost $(ARGS)
+	@qemu/bench $(ROWS) $(ARGS)
+
+.PHONY: bench-compare
+bench-compare: ## two files of results beside each other: A=old.json B=new.json
+	@if [ -z '$(A)' ] || [ -z '$(B)' ]; then
+		echo 'usage: make bench-compare A=old.json B=new.json' >&2
+		exit 2
+	fi
+	@qemu/bench --compare '$(A)' '$(B)'
 
 .PHONY: clippy
 clippy: kernel ## lint the crate with the kernel's flags

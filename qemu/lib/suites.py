@@ -146,8 +146,8 @@ SUITES = (
         long=("rust-small", "c-debug"), needs=("kernel", "programs"),
     ),
     Suite(
-        "cost", "guest instructions per operation beside those of C, and growth in a crowd",
-        lambda flavour: [QEMU / "cost", "--gate"],
+        "bench", "guest instructions per operation beside those of C, and growth in a crowd",
+        lambda flavour: [QEMU / "bench", "--gate"],
         budget=600, read=read_ktap, flavours=("rust",), needs=("kernel", "programs"),
         needs_also=(("kernel", "c"),),
     ),
