@@ -5,7 +5,7 @@
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-use nix::sys::mman::{madvise, mmap_anonymous, munmap, MapFlags, MmapAdvise, ProtFlags};
+use nix::sys::mman::{madvise, mmap_anonymous, mprotect, munmap, MapFlags, MmapAdvise, ProtFlags};
 
 use crate::{call, Result};
 
@@ -85,6 +85,13 @@ impl Area {
         (0..self.pages).for_each(|page| self.write(page));
     }
 
+    /// Reads from each page.
+    pub fn visit(&self) {
+        (0..self.pages).for_each(|page| {
+            self.read(page);
+        });
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         self.pages * self.kind.page()
@@ -93,6 +100,12 @@ impl Area {
     /// The address of a page.
     pub fn page(&self, page: u64) -> u64 {
         self.pointer(page).as_ptr().expose_provenance() as u64
+    }
+
+    /// The page that starts at an address.
+    pub fn page_of(&self, address: u64) -> Option<u64> {
+        let page = address.checked_sub(self.page(0))? / self.kind.page();
+        (page < self.pages).then_some(page)
     }
 
     /// Reads a byte of a page, which may sleep in a fault.
@@ -105,6 +118,24 @@ impl Area {
     pub fn write(&self, page: u64) {
         // SAFETY: `pointer` has checked that the page is in the mapping.
         unsafe { self.pointer(page).write_volatile(1) }
+    }
+
+    /// Fills a page with the first one of another area.
+    pub fn copy_page(&self, page: u64, from: &Area) {
+        let len = self.kind.page().min(from.kind.page()) as usize;
+        // SAFETY: both pages are that long and in their mappings, and two areas have none in common.
+        unsafe {
+            from.pointer(0)
+                .copy_to_nonoverlapping(self.pointer(page), len)
+        }
+    }
+
+    /// Permits accesses to `pages` pages from `first` on.
+    pub fn protect(&self, first: u64, pages: u64, access: ProtFlags) -> Result<()> {
+        assert!(first + pages <= self.pages, "{pages} pages from {first}");
+        let len = (pages * self.kind.page()) as usize;
+        // SAFETY: the range is in the mapping, and nothing has a reference into it.
+        unsafe { mprotect(self.pointer(first).cast(), len, access) }.map_err(call("mprotect"))
     }
 
     /// Makes the pages from `first` on missing again. A file keeps them.

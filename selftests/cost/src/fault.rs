@@ -2,46 +2,74 @@
 
 //! Round trips: a fault, its message, its page, and the faulting thread running again.
 
-use std::fs;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use nix::unistd::gettid;
 use uffd::abi::*;
-use uffd::{Errno, Event, Uffd};
+use uffd::Uffd;
 
-use crate::area::{Area, PAGE};
+use crate::area::{Area, Kind, PAGE};
+use crate::inbox::{Inbox, Waiting};
 use crate::measure::Sample;
-use crate::{call, open, Result};
-
-/// More than a thread of ours needs, and little enough for thousands of them.
-const STACK: usize = 32 << 10;
-/// Pause between two looks at a thread that is about to sleep.
-const PAUSE: Duration = Duration::from_millis(1);
+use crate::threads::{die, spawn, wait_asleep};
+use crate::{call, open_with, Result};
 
 /// The switches between new threads cost now more, now less, for a quarter of a second.
 const WARM_UP: Duration = Duration::from_millis(400);
 
-/// How the threads that resolve faults wait for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// In read().
-    Read,
-    /// In poll(), then read() without blocking.
-    Poll,
-}
-
-/// What faults are about.
+/// What faults are about, and how they are resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A page is missing, and gets a copy.
     Copy,
+    /// A page is missing in the page table, and the one of the file is mapped.
+    Map,
     /// A page is protected against writing, and no longer.
     Unprotect,
+    /// A page is protected against any access, and no longer.
+    Admit,
+}
+
+impl Answer {
+    /// Features to switch on.
+    fn features(self) -> u64 {
+        match self {
+            Answer::Copy | Answer::Map | Answer::Unprotect => 0,
+            Answer::Admit => UFFD_FEATURE_RWP,
+        }
+    }
+
+    /// Mode of registration.
+    fn mode(self) -> u64 {
+        match self {
+            Answer::Copy => UFFDIO_REGISTER_MODE_MISSING,
+            Answer::Map => UFFDIO_REGISTER_MODE_MINOR,
+            Answer::Unprotect => UFFDIO_REGISTER_MODE_WP,
+            Answer::Admit => UFFDIO_REGISTER_MODE_RWP,
+        }
+    }
+
+    /// Memory for such faults.
+    fn area(self, pages: u64) -> Result<Area> {
+        match self {
+            Answer::Copy => Area::new(pages),
+            Answer::Map => {
+                let area = Area::of(Kind::Shared, pages)?;
+                area.fill();
+                Ok(area)
+            }
+            Answer::Unprotect | Answer::Admit => Area::filled(pages),
+        }
+    }
+
+    /// The access that faults.
+    fn touch(self, area: &Area, page: u64) {
+        match self {
+            Answer::Copy | Answer::Map | Answer::Admit => drop(area.read(page)),
+            Answer::Unprotect => area.write(page),
+        }
+    }
 }
 
 /// Who takes part.
@@ -64,24 +92,17 @@ impl Fault {
     ///
     /// The pages of the sleepers come first in memory, then those whose faults are measured.
     pub fn run(&self, repeats: usize) -> Result<Vec<Sample>> {
-        let uffd = open(match self.waiting {
-            Waiting::Read => 0,
-            Waiting::Poll => libc::O_NONBLOCK,
-        })?;
-        let pages = self.sleepers + self.ops;
-        let (area, mode) = match self.answer {
-            Answer::Copy => (Area::new(pages)?, UFFDIO_REGISTER_MODE_MISSING),
-            Answer::Unprotect => (Area::filled(pages)?, UFFDIO_REGISTER_MODE_WP),
-        };
-        uffd.register(area.page(0), area.len(), mode)
-            .map_err(call("UFFDIO_REGISTER"))?;
         let desk = Desk {
-            uffd,
+            uffd: open_with(self.waiting.flags(), self.answer.features())?,
             source: Area::filled(1)?,
             last: AtomicBool::new(false),
             waiting: self.waiting,
             answer: self.answer,
         };
+        let area = self.answer.area(self.sleepers + self.ops)?;
+        desk.uffd
+            .register(area.page(0), area.len(), self.answer.mode())
+            .map_err(call("UFFDIO_REGISTER"))?;
         thread::scope(|scope| {
             self.measure(scope, &desk, &area, repeats)
                 .or_else(|error| die(&error))
@@ -102,10 +123,7 @@ impl Fault {
         wait_asleep(&readers);
 
         let touch = |pages: u64| {
-            (self.sleepers..self.sleepers + pages).for_each(|page| match self.answer {
-                Answer::Copy => drop(area.read(page)),
-                Answer::Unprotect => area.write(page),
-            });
+            (self.sleepers..self.sleepers + pages).for_each(|page| self.answer.touch(area, page));
             Ok(())
         };
         desk.reset(area, self.sleepers)?;
@@ -145,8 +163,9 @@ impl Fault {
                 })
             })
             .collect::<Result<Vec<i32>>>()?;
+        let mut inbox = desk.inbox()?;
         for _ in &sleepers {
-            desk.next()?;
+            inbox.next()?;
         }
         wait_asleep(&sleepers);
         Ok(())
@@ -164,10 +183,16 @@ struct Desk {
 }
 
 impl Desk {
+    /// One for the calling thread.
+    fn inbox(&self) -> Result<Inbox<'_>> {
+        Inbox::new(&self.uffd, self.waiting)
+    }
+
     /// Resolves faults until told to leave.
     fn serve(&self) -> Result<()> {
+        let mut inbox = self.inbox()?;
         loop {
-            let address = self.next()?;
+            let address = inbox.next()?;
             // Only until the page is there is the thread that tells us to leave known to wait.
             let last = self.last.load(Ordering::Relaxed);
             self.resolve(address)?;
@@ -185,81 +210,35 @@ impl Desk {
                 .copy(address, self.source.page(0), PAGE, 0)
                 .map(drop)
                 .map_err(|partial| format!("UFFDIO_COPY: {partial}")),
+            Answer::Map => self
+                .uffd
+                .continue_pages(address, PAGE, 0)
+                .map(drop)
+                .map_err(|partial| format!("UFFDIO_CONTINUE: {partial}")),
             Answer::Unprotect => self
                 .uffd
                 .writeprotect(address, PAGE, 0)
                 .map_err(call("UFFDIO_WRITEPROTECT")),
+            Answer::Admit => self
+                .uffd
+                .rwprotect(address, PAGE, 0)
+                .map_err(call("UFFDIO_RWPROTECT")),
         }
     }
 
     /// Makes the pages from `first` on fault again.
     fn reset(&self, area: &Area, first: u64) -> Result<()> {
-        let len = area.len() - first * PAGE;
+        let (start, len) = (area.page(first), area.len() - first * PAGE);
         match self.answer {
-            Answer::Copy => area.discard(first),
+            Answer::Copy | Answer::Map => area.discard(first),
             Answer::Unprotect => self
                 .uffd
-                .writeprotect(area.page(first), len, UFFDIO_WRITEPROTECT_MODE_WP)
+                .writeprotect(start, len, UFFDIO_WRITEPROTECT_MODE_WP)
                 .map_err(call("UFFDIO_WRITEPROTECT")),
+            Answer::Admit => self
+                .uffd
+                .rwprotect(start, len, UFFDIO_RWPROTECT_MODE_RWP)
+                .map_err(call("UFFDIO_RWPROTECT")),
         }
     }
-
-    /// Waits for a message and returns the address in it.
-    fn next(&self) -> Result<u64> {
-        loop {
-            if self.waiting == Waiting::Poll {
-                let mut ready = [PollFd::new(self.uffd.as_fd(), PollFlags::POLLIN)];
-                poll(&mut ready, PollTimeout::NONE).map_err(call("poll"))?;
-            }
-            match self.uffd.read_event() {
-                Ok(Event::Pagefault(fault)) => return Ok(fault.address),
-                Ok(other) => return Err(format!("an event nobody asked for: {other:?}")),
-                Err(Errno::EAGAIN) if self.waiting == Waiting::Poll => {}
-                Err(errno) => return Err(format!("read: {errno}")),
-            }
-        }
-    }
-}
-
-/// Ends the process: without one of its threads it would sleep for ever.
-fn die(error: &str) -> ! {
-    eprintln!("uffd-cost: {error}");
-    std::process::exit(1)
-}
-
-/// Starts a thread with a small stack and returns its number.
-fn spawn<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    body: impl FnOnce() + Send + 'scope,
-) -> Result<i32> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    thread::Builder::new()
-        .stack_size(STACK)
-        .spawn_scoped(scope, move || {
-            // The receiver waits in this function.
-            let _ = sender.send(gettid().as_raw());
-            drop(sender);
-            body();
-        })
-        .unwrap_or_else(|error| die(&format!("cannot start a thread: {error}")));
-    receiver
-        .recv()
-        .map_err(|error| format!("a new thread: {error}"))
-}
-
-/// Waits until all these threads sleep.
-fn wait_asleep(threads: &[i32]) {
-    for thread in threads {
-        while !is_asleep(*thread) {
-            thread::sleep(PAUSE);
-        }
-    }
-}
-
-fn is_asleep(thread: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat"))
-        .unwrap_or_else(|error| die(&format!("thread {thread} has ended: {error}")));
-    // The name may contain anything, so it ends at the last parenthesis.
-    stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| rest.starts_with(['S', 'D']))
 }

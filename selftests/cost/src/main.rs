@@ -6,12 +6,16 @@
 //! instruction, so that the figures are exact; elsewhere they are only what time it took.
 
 mod area;
+mod event;
 mod fault;
+mod inbox;
 mod measure;
 mod request;
 mod row;
 mod rows;
+mod signal;
 mod state;
+mod threads;
 
 use std::process::ExitCode;
 
@@ -143,6 +147,7 @@ fn list(rows: &[Row], json: bool) -> Result<()> {
 }
 
 fn run(rows: &[Row], repeats: usize) -> Result<()> {
+    measure::fix_layout()?;
     let kernel = uname().map_err(call("uname"))?;
     print(Kernel {
         kernel: format!(

@@ -3,11 +3,15 @@
 //! What a piece of work costs.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::personality::{self, Persona};
 use nix::sys::resource::{getrusage, UsageWho};
 
 use crate::{call, Result};
@@ -27,6 +31,21 @@ pub fn run_in_turn() -> Result<()> {
     Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &param) })
         .map(drop)
         .map_err(call("sched_setscheduler"))
+}
+
+/// From now on, memory lies where it lies in every run; starts the program anew if it does not.
+///
+/// Where the mappings start decides how many page tables there are, which a fork copies.
+pub fn fix_layout() -> Result<()> {
+    let persona = personality::get().map_err(call("personality"))?;
+    if persona.contains(Persona::ADDR_NO_RANDOMIZE) {
+        return Ok(());
+    }
+    personality::set(persona | Persona::ADDR_NO_RANDOMIZE).map_err(call("personality"))?;
+    let error = Command::new("/proc/self/exe")
+        .args(env::args_os().skip(1))
+        .exec();
+    Err(format!("cannot start again: {error}"))
 }
 
 /// Waits until nothing is left to do for what was measured before.

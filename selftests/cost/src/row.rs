@@ -48,6 +48,7 @@ pub struct Row {
     pub group: Group,
     curve: Option<(&'static str, u64)>,
     needs: u64,
+    only_if: fn() -> bool,
     work: Box<dyn Fn(usize) -> Result<Vec<Sample>>>,
 }
 
@@ -66,6 +67,7 @@ impl Row {
             group,
             curve: None,
             needs: 0,
+            only_if: || true,
             work: Box::new(work),
         }
     }
@@ -88,6 +90,11 @@ impl Row {
         Self { needs, ..self }
     }
 
+    /// The same where there is no such figure unless something holds of the kernel.
+    pub fn only_if(self, only_if: fn() -> bool) -> Self {
+        Self { only_if, ..self }
+    }
+
     /// Whether the row is meant by this option.
     pub fn matches(&self, text: &str) -> bool {
         text.strip_prefix('=')
@@ -96,7 +103,7 @@ impl Row {
 
     /// Whether a kernel that offers these features cannot show it.
     pub fn is_lacking(&self, offered: u64) -> bool {
-        self.needs & !offered != 0
+        self.needs & !offered != 0 || !(self.only_if)()
     }
 
     /// Measures it.

@@ -4,9 +4,10 @@
 
 use uffd::abi::*;
 
-use crate::fault::{Answer, Fault, Waiting};
+use crate::fault::{Answer, Fault};
+use crate::inbox::{self, Waiting};
 use crate::row::{Group, Row};
-use crate::{request, state};
+use crate::{event, request, signal, state};
 
 /// Threads asleep on other pages.
 const SLEEPERS: [u64; 5] = [0, 16, 256, 1024, 4096];
@@ -55,6 +56,16 @@ fn alternatives() -> Vec<Row> {
             "an ordinary anonymous fault, without userfaultfd",
             request::plain_fault,
         ),
+        row(
+            "mprotect-sigsegv",
+            "an access that is not permitted; the handler of SIGSEGV permits it and fills the page",
+            signal::mprotect,
+        ),
+        row(
+            "plain-fork",
+            "fork, and the end of the child",
+            event::fork_alone,
+        ),
     ]
 }
 
@@ -84,6 +95,30 @@ fn round_trips() -> Vec<Row> {
             copied(Waiting::Poll),
         ),
         row(
+            "fault-epoll",
+            "the same with epoll and then read",
+            copied(Waiting::Epoll),
+        ),
+        row(
+            "fault-uring",
+            "the same with a read through io_uring",
+            copied(Waiting::Ring),
+        )
+        .only_if(inbox::has_ring),
+        Row::new(
+            Group::RoundTrip,
+            "fault-sigbus",
+            "missing fault, SIGBUS, whose handler copies the page",
+            signal::sigbus,
+        )
+        .needs(UFFD_FEATURE_SIGBUS),
+        row(
+            "fault-minor",
+            "minor fault of a file in memory, blocking read, page mapped",
+            answered(Answer::Map),
+        )
+        .needs(UFFD_FEATURE_MINOR_SHMEM),
+        row(
             "fault-wp",
             "write-protect fault, blocking read, protection off",
             answered(Answer::Unprotect),
@@ -93,9 +128,29 @@ fn round_trips() -> Vec<Row> {
             Group::RoundTrip,
             "fault-wp-async",
             "write-protect fault that the kernel resolves by itself",
-            state::async_fault,
+            state::write_through,
         )
         .needs(UFFD_FEATURE_WP_ASYNC),
+        row(
+            "fault-rwp",
+            "fault on a page protected against any access, blocking read, protection off",
+            answered(Answer::Admit),
+        )
+        .needs(UFFD_FEATURE_RWP),
+        Row::new(
+            Group::RoundTrip,
+            "fault-rwp-async",
+            "fault on a page protected against any access that the kernel resolves by itself",
+            state::read_through,
+        )
+        .needs(UFFD_FEATURE_RWP_ASYNC),
+        Row::new(
+            Group::RoundTrip,
+            "fork-event",
+            "plain-fork, and its event read by another thread",
+            event::watched_fork,
+        )
+        .needs(UFFD_FEATURE_EVENT_FORK),
     ]
 }
 
@@ -111,7 +166,13 @@ fn background() -> Vec<Row> {
         row(
             "copy-shmem-1",
             "UFFDIO_COPY of 1 page of a file in memory",
-            state::copy_shared,
+            |repeats| state::copy_shared(repeats, 1),
+        )
+        .needs(UFFD_FEATURE_MISSING_SHMEM),
+        row(
+            "copy-shmem-512",
+            "UFFDIO_COPY of 512 pages of a file in memory",
+            |repeats| state::copy_shared(repeats, 512),
         )
         .needs(UFFD_FEATURE_MISSING_SHMEM),
         row(
@@ -177,10 +238,17 @@ fn growth() -> Vec<Row> {
     let row = |family, n, about, fault: Fault| {
         Row::point(family, n, about, move |repeats| fault.run(repeats))
     };
-    let readers = READERS.map(|readers| {
-        let about = format!("fault-read with {readers} threads blocked in read");
-        row("readers", readers, about, Fault { readers, ..crowded })
-    });
+    let waiters = |family, waiting, place: &'static str| {
+        READERS.map(|readers| {
+            let about = format!("a fault with {readers} threads blocked in {place}");
+            let fault = Fault {
+                readers,
+                waiting,
+                ..crowded
+            };
+            row(family, readers, about, fault)
+        })
+    };
     let sleepers = SLEEPERS.map(|sleepers| {
         let about = format!("fault-read with {sleepers} other threads asleep");
         let fault = Fault {
@@ -189,5 +257,9 @@ fn growth() -> Vec<Row> {
         };
         row("sleepers", sleepers, about, fault)
     });
-    readers.into_iter().chain(sleepers).collect()
+    let mut rows = Vec::new();
+    rows.extend(waiters("readers", Waiting::Read, "read"));
+    rows.extend(waiters("pollers", Waiting::Poll, "poll"));
+    rows.extend(sleepers);
+    rows
 }

@@ -33,11 +33,13 @@ fn calls(pages: u64) -> u64 {
     (8 * CALLS / pages).min(CALLS)
 }
 
-/// UFFDIO_COPY of one page of a file in memory.
-pub fn copy_shared(repeats: usize) -> Result<Vec<Sample>> {
-    let area = Area::of(Kind::Shared, CALLS)?;
+/// UFFDIO_COPY of `pages` pages of a file in memory.
+pub fn copy_shared(repeats: usize, pages: u64) -> Result<Vec<Sample>> {
+    // Few enough for little else to happen meanwhile.
+    let calls = (2 * CALLS / pages).min(CALLS);
+    let area = Area::of(Kind::Shared, calls * pages)?;
     let uffd = registered(&area, 0, UFFDIO_REGISTER_MODE_MISSING)?;
-    copy(repeats, &uffd, &area, CALLS, PAGE, || area.remove())
+    copy(repeats, &uffd, &area, calls, pages * PAGE, || area.remove())
 }
 
 /// UFFDIO_COPY of one huge page.
@@ -67,8 +69,8 @@ fn copy(
 ) -> Result<Vec<Sample>> {
     let source = Area::filled(len / PAGE)?;
     repeat_after(repeats, calls, before, || {
-        (0..calls).try_for_each(|page| {
-            uffd.copy(area.page(page), source.page(0), len, 0)
+        (0..calls).try_for_each(|index| {
+            uffd.copy(area.page(0) + index * len, source.page(0), len, 0)
                 .map(drop)
                 .map_err(filling("UFFDIO_COPY"))
         })
@@ -165,7 +167,7 @@ pub fn protect_any(repeats: usize) -> Result<Vec<Sample>> {
 }
 
 /// A write to a protected page, which the kernel itself lets through.
-pub fn async_fault(repeats: usize) -> Result<Vec<Sample>> {
+pub fn write_through(repeats: usize) -> Result<Vec<Sample>> {
     let area = Area::filled(CALLS)?;
     let uffd = registered(&area, UFFD_FEATURE_WP_ASYNC, UFFDIO_REGISTER_MODE_WP)?;
     let before = || {
@@ -174,6 +176,21 @@ pub fn async_fault(repeats: usize) -> Result<Vec<Sample>> {
     };
     repeat_after(repeats, CALLS, before, || {
         area.fill();
+        Ok(())
+    })
+}
+
+/// A read of a page protected against any access, which the kernel itself lets through.
+pub fn read_through(repeats: usize) -> Result<Vec<Sample>> {
+    let area = Area::filled(CALLS)?;
+    let features = UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC;
+    let uffd = registered(&area, features, UFFDIO_REGISTER_MODE_RWP)?;
+    let before = || {
+        uffd.rwprotect(area.page(0), area.len(), UFFDIO_RWPROTECT_MODE_RWP)
+            .map_err(call("UFFDIO_RWPROTECT"))
+    };
+    repeat_after(repeats, CALLS, before, || {
+        area.visit();
         Ok(())
     })
 }
