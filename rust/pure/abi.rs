@@ -12,6 +12,10 @@ macro_rules! bit_set {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct $name(u64);
 
+        #[allow(
+            dead_code,
+            reason = "each set has all operations; the kernel crate does not need each of each"
+        )]
         impl $name {
             /// No bit set.
             pub const NONE: Self = Self(0);

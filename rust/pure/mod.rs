@@ -27,10 +27,6 @@
     unreachable_pub,
     reason = "the same files are the root of a host library, whose tests need `pub`"
 )]
-#![allow(
-    dead_code,
-    reason = "rules are written and tested whole; the kernel crate takes them up feature by feature"
-)]
 
 pub mod abi;
 pub mod errno;

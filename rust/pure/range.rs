@@ -85,11 +85,6 @@ impl Range {
         self.end - self.start
     }
 
-    /// Whether `address` lies in the range.
-    pub const fn contains(&self, address: usize) -> bool {
-        self.start <= address && address < self.end
-    }
-
     /// Whether both ends are multiples of `size`, a power of two.
     pub const fn is_aligned(&self, size: usize) -> bool {
         (self.start | self.end) & size.wrapping_sub(1) == 0
@@ -164,7 +159,6 @@ mod tests {
         assert_eq!(range.prefix(0), None);
         assert_eq!(range.prefix(0x1000), Range::new(0x2000, 0x3000));
         assert_eq!(range.prefix(usize::MAX), Some(range));
-        assert!(range.contains(0x2000) && range.contains(0x4fff) && !range.contains(0x5000));
         assert!(range.is_aligned(0x1000) && !range.is_aligned(0x2000));
     }
 }

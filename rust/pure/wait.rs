@@ -151,8 +151,8 @@ impl Scope {
     /// `Greater`.
     pub fn locate(&self, key: &Key) -> Ordering {
         match self {
-            Self::Range(range) if key.address < range.start() => Ordering::Less,
-            Self::Range(range) if key.address >= range.end() => Ordering::Greater,
+            Self::Range(range) if key.address() < range.start() => Ordering::Less,
+            Self::Range(range) if key.address() >= range.end() => Ordering::Greater,
             _ => Ordering::Equal,
         }
     }

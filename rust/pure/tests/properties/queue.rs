@@ -47,7 +47,7 @@ struct Sleeper {
 fn covers(scope: &Scope, address: usize) -> bool {
     match scope {
         Scope::All => true,
-        Scope::Range(range) => range.contains(address),
+        Scope::Range(range) => (range.start()..range.end()).contains(&address),
     }
 }
 
