@@ -66,13 +66,8 @@ impl<'a> MmapReadLock<'a> {
     /// The VMAs that reach into `range`, in address order.
     #[inline]
     pub(crate) fn vmas(&self, range: &Range) -> Vmas<'_> {
-        // INVARIANT: The guard, of `mm`, is borrowed for as long as the iterator and its views.
-        Vmas {
-            cursor: Cursor::new(self.mm, range.start()),
-            range: *range,
-            ended: false,
-            mm: self.mm,
-        }
+        // SAFETY: The guard is borrowed for as long as the iterator.
+        unsafe { Vmas::new(self.mm, range) }
     }
 }
 
@@ -104,13 +99,8 @@ impl<'a> MmapWriteGuard<'a> {
     /// The VMAs that reach into `range`, in address order.
     #[inline]
     pub(crate) fn vmas(&self, range: &Range) -> Vmas<'_> {
-        // INVARIANT: The guard, of `mm`, is borrowed for as long as the iterator and its views.
-        Vmas {
-            cursor: Cursor::new(self.mm, range.start()),
-            range: *range,
-            ended: false,
-            mm: self.mm,
-        }
+        // SAFETY: The guard is borrowed for as long as the iterator.
+        unsafe { Vmas::new(self.mm, range) }
     }
 
     /// Goes through the VMAs that reach into `range`, in address order, to change what lies in it.
@@ -235,6 +225,22 @@ pub(crate) struct Vmas<'g> {
 }
 
 impl<'g> Vmas<'g> {
+    /// The VMAs of `mm` that reach into `range`.
+    ///
+    /// # Safety
+    ///
+    /// The guard that holds the mmap lock of `mm` is borrowed for `'g`.
+    #[inline(always)]
+    unsafe fn new(mm: &'g MmWithUser, range: &Range) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            cursor: Cursor::new(mm, range.start()),
+            range: *range,
+            ended: false,
+            mm,
+        }
+    }
+
     /// Goes back to the first VMA.
     pub(crate) fn restart(&mut self) {
         self.cursor.set(self.range.start());
