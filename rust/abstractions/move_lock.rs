@@ -21,7 +21,8 @@ use kernel::{
             flags,
             VmaRef, //
         },
-        MmWithUser, //
+        MmWithUser,
+        MmapReadGuard, //
     },
     page::PAGE_MASK,
     prelude::*, //
@@ -104,19 +105,11 @@ impl<'mm> VmaPair<'mm> {
     #[cfg(CONFIG_PER_VMA_LOCK)]
     fn lock_under_mmap(mm: &'mm MmWithUser, dst: usize, src: usize) -> Result<Self> {
         let mmap = mm.mmap_read_lock();
-        let dst_vma = find_dst(&mmap, dst)?;
-        let src_vma = if covers(dst_vma, src) {
-            dst_vma
-        } else {
-            mmap.vma_lookup(src).ok_or(ENOENT)?
-        };
-        let (src, same) = (
-            NonNull::from(src_vma),
-            core::ptr::eq(src_vma.as_ptr(), dst_vma.as_ptr()),
-        );
+        let (dst_vma, src_vma) = find_both(&mmap, dst, src)?;
+        let src = NonNull::from(src_vma);
         // SAFETY: Found under `mmap`, and `find_dst` has seen to the `anon_vma`.
         let dst = unsafe { DstVma::lock_found(&mmap, dst_vma) }?;
-        let src_lock = if same {
+        let src_lock = if core::ptr::eq(src_vma.as_ptr(), dst_vma.as_ptr()) {
             None
         } else {
             // SAFETY: Found under `mmap`.
@@ -134,12 +127,7 @@ impl<'mm> VmaPair<'mm> {
     #[cfg(not(CONFIG_PER_VMA_LOCK))]
     pub(crate) fn lock(mm: &'mm MmWithUser, dst: usize, src: usize) -> Result<Self> {
         let mmap = mm.mmap_read_lock();
-        let dst_vma = find_dst(&mmap, dst)?;
-        let src_vma = if covers(dst_vma, src) {
-            dst_vma
-        } else {
-            mmap.vma_lookup(src).ok_or(ENOENT)?
-        };
+        let (dst_vma, src_vma) = find_both(&mmap, dst, src)?;
         let (src, dst) = (NonNull::from(src_vma), NonNull::from(dst_vma));
         // SAFETY: Found under `mmap`, and `find_dst` has seen to the `anon_vma`.
         let dst = unsafe { DstVma::keep_found(mmap, dst) };
@@ -173,6 +161,22 @@ impl<'mm> VmaPair<'mm> {
         // INVARIANT: Just checked.
         Ok(MovePair(self))
     }
+}
+
+/// Finds the VMAs at `dst` and `src`, which may be one, and sees to the first as [`find_dst`] does,
+/// with its errors. `ENOENT`: no VMA at `src`. May sleep.
+fn find_both<'a>(
+    mmap: &'a MmapReadGuard<'_>,
+    dst: usize,
+    src: usize,
+) -> Result<(&'a VmaRef, &'a VmaRef)> {
+    let dst_vma = find_dst(mmap, dst)?;
+    let src_vma = if covers(dst_vma, src) {
+        dst_vma
+    } else {
+        mmap.vma_lookup(src).ok_or(ENOENT)?
+    };
+    Ok((dst_vma, src_vma))
 }
 
 /// Whether `address` lies in `vma`.
