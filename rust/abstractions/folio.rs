@@ -26,9 +26,22 @@ use super::memory::PageVma;
 /// # Invariants
 ///
 /// Owns one reference.
-pub(super) struct Folio(NonNull<bindings::folio>);
+#[must_use = "dropping it gives the reference back"]
+pub(crate) struct Folio(NonNull<bindings::folio>);
 
 impl Folio {
+    /// Takes a reference.
+    ///
+    /// # Safety
+    ///
+    /// Something keeps a reference during the call.
+    pub(super) unsafe fn get(folio: NonNull<bindings::folio>) -> Self {
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::uffd_folio_get(folio.as_ptr()) };
+        // INVARIANT: Just taken.
+        Self(folio)
+    }
+
     /// Takes over a reference.
     ///
     /// # Safety
@@ -60,6 +73,57 @@ impl Drop for Folio {
     fn drop(&mut self) {
         // SAFETY: By the type invariants there is a reference to give back.
         unsafe { bindings::uffd_folio_put(self.as_ptr()) };
+    }
+}
+
+/// A folio that is referenced and locked. Dropping it unlocks.
+///
+/// # Invariants
+///
+/// The folio's lock is held, and is this value's to give back.
+#[must_use = "dropping it unlocks the folio"]
+pub(crate) struct LockedFolio(Folio);
+
+impl LockedFolio {
+    /// Takes over the lock of `folio`.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds it, and gives it away.
+    pub(super) unsafe fn from_locked(folio: Folio) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self(folio)
+    }
+
+    /// The folio, still locked.
+    pub(super) fn as_ptr(&self) -> *mut bindings::folio {
+        self.0.as_ptr()
+    }
+
+    /// Whether it is `folio`.
+    pub(super) fn is(&self, folio: NonNull<bindings::folio>) -> bool {
+        self.0 .0 == folio
+    }
+
+    /// Unlocks it.
+    pub(super) fn into_unlocked(self) -> Folio {
+        let folio = self.into_raw();
+        // SAFETY: The lock was held, and is given back once.
+        unsafe { bindings::folio_unlock(folio.as_ptr()) };
+        // INVARIANT: The reference of `self`.
+        Folio(folio)
+    }
+
+    /// Passes the reference and the lock to the caller.
+    pub(super) fn into_raw(self) -> NonNull<bindings::folio> {
+        ManuallyDrop::new(self).0 .0
+    }
+}
+
+impl Drop for LockedFolio {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the lock is held; the reference outlives it.
+        unsafe { bindings::folio_unlock(self.as_ptr()) };
     }
 }
 

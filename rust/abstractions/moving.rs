@@ -55,10 +55,6 @@ pub(crate) use huge::HugeSource;
 #[cfg(CONFIG_SWAP)]
 pub(crate) use swap::Relocation;
 pub(crate) use {
-    folio::{
-        FolioRef,
-        LockedFolio, //
-    },
     pair::Source,
     present::Claim, //
 };

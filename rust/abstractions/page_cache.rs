@@ -25,6 +25,7 @@ use super::{
     fill_lock::DstVma,
     folio::{
         Folio,
+        LockedFolio,
         MapFolio,
         NewFolio,
         UptodateFolio, //
@@ -115,10 +116,12 @@ impl FileOps {
         let folio = NonNull::new(folio).ok_or(EFAULT)?;
         // SAFETY: Found with a reference for us.
         let folio = unsafe { Folio::from_raw(folio) };
+        // SAFETY: Found locked.
+        let folio = unsafe { LockedFolio::from_locked(folio) };
         // SAFETY: The folio covers the index, because that is where it was found, and it is locked,
         // so that nobody splits it.
         let page = unsafe { bindings::uffd_folio_file_page(folio.as_ptr(), index) };
-        // INVARIANT: Found locked.
+        // INVARIANT: Found there.
         let found = FoundFolio { folio, page };
         // SAFETY: The page is one of the folio's.
         if unsafe { bindings::uffd_page_is_poisoned(page) } {
@@ -128,23 +131,13 @@ impl FileOps {
     }
 }
 
-/// Unlocks `folio` and passes its reference on: the page table has it.
-///
-/// # Safety
-///
-/// The folio is locked by us.
-unsafe fn unlock_mapped(folio: &Folio) {
-    // SAFETY: By the safety requirements.
-    unsafe { bindings::folio_unlock(folio.as_ptr()) };
-}
-
 /// A folio that was put into the page cache for a fill, still locked. Dropping it takes it out of
 /// the cache, unlocks and frees it.
 ///
 /// # Invariants
 ///
-/// The folio has one page, is in the page cache at the place where `vma` maps it, and is locked by
-/// us. `remove` undoes that.
+/// The folio has one page and is in the page cache at the place where `vma` maps it. It is locked by
+/// us as long as the value lives. `remove` undoes all that.
 #[must_use = "dropping it takes the page out of the file again"]
 pub(crate) struct AddedFolio<'v> {
     folio: Folio,
@@ -184,8 +177,8 @@ unsafe impl MapFolio for AddedFolio<'_> {
 
     fn into_mapped(self) {
         let this = ManuallyDrop::new(self);
-        // SAFETY: Locked by the type invariants.
-        unsafe { unlock_mapped(&this.folio) };
+        // SAFETY: Locked by the type invariants; the reference is the page table's now.
+        unsafe { bindings::folio_unlock(this.folio.as_ptr()) };
     }
 }
 
@@ -194,18 +187,11 @@ unsafe impl MapFolio for AddedFolio<'_> {
 ///
 /// # Invariants
 ///
-/// The folio is in the page cache and locked by us. `page` is one of its pages.
+/// The folio is in the page cache. `page` is one of its pages.
 #[must_use = "dropping it leaves the page unmapped"]
 pub(crate) struct FoundFolio {
-    folio: Folio,
+    folio: LockedFolio,
     page: *mut bindings::page,
-}
-
-impl Drop for FoundFolio {
-    fn drop(&mut self) {
-        // SAFETY: Locked by the type invariants.
-        unsafe { bindings::folio_unlock(self.folio.as_ptr()) };
-    }
 }
 
 // SAFETY: The file has the folio, uptodate, and its lock keeps it there. A private VMA must not write
@@ -232,8 +218,6 @@ unsafe impl MapFolio for FoundFolio {
     }
 
     fn into_mapped(self) {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: Locked by the type invariants.
-        unsafe { unlock_mapped(&this.folio) };
+        let _page_tables = self.folio.into_unlocked().into_raw();
     }
 }

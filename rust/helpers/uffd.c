@@ -345,11 +345,6 @@ __rust_helper bool rust_helper_uffd_pte_uffd(pte_t pte)
 	return pte_uffd(pte);
 }
 
-__rust_helper pte_t rust_helper_uffd_folio_mk_pte(struct folio *folio, pgprot_t prot)
-{
-	return folio_mk_pte(folio, prot);
-}
-
 __rust_helper pte_t rust_helper_uffd_zero_page_pte(unsigned long address, pgprot_t prot)
 {
 	return pte_mkspecial(pfn_pte(zero_pfn(address), prot));

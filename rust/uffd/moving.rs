@@ -30,6 +30,10 @@ use crate::abstractions::moving::HugeSource;
 use crate::abstractions::moving::Relocation;
 use crate::{
     abstractions::{
+        folio::{
+            Folio,
+            LockedFolio, //
+        },
         mappings::Mappings,
         move_lock::{
             Place,
@@ -37,8 +41,6 @@ use crate::{
         },
         moving::{
             Claim,
-            FolioRef,
-            LockedFolio,
             PmdPair,
             SecondaryMmus,
             Source,
@@ -138,7 +140,7 @@ enum Attempt {
     /// The step is over.
     Done(Step),
     /// The lock of a folio has to be waited for.
-    Contended(FolioRef),
+    Contended(Folio),
     /// A folio has to be split.
     Large(LockedFolio),
     /// A migration has to be waited for.

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The folio of the source: referenced, locked.
+//! What a move does with the folio of the source: locks it, splits it.
 
 use core::{
     marker::PhantomData,
-    mem::{
-        forget,
-        ManuallyDrop, //
-    },
+    mem::forget,
     ptr::NonNull, //
 };
 
@@ -17,53 +14,26 @@ use kernel::{
 };
 
 use super::Tables;
+use crate::abstractions::folio::{
+    Folio,
+    LockedFolio, //
+};
 
-/// A folio of which one reference is owned.
-///
-/// # Invariants
-///
-/// Owns one reference.
-#[must_use = "dropping it gives the reference back"]
-pub(crate) struct FolioRef(NonNull<bindings::folio>);
-
-impl FolioRef {
-    /// Takes a reference.
-    ///
-    /// # Safety
-    ///
-    /// Something keeps a reference during the call.
-    pub(super) unsafe fn get(folio: NonNull<bindings::folio>) -> Self {
-        // SAFETY: By the safety requirements.
-        unsafe { bindings::uffd_folio_get(folio.as_ptr()) };
-        // INVARIANT: Just taken.
-        Self(folio)
-    }
-
-    /// Takes over a reference.
-    ///
-    /// # Safety
-    ///
-    /// There is one, which nobody else gives back.
-    #[cfg(CONFIG_SWAP)]
-    pub(super) unsafe fn from_raw(folio: NonNull<bindings::folio>) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self(folio)
-    }
-
+impl Folio {
     /// Whether it has more than one page.
     #[cfg(CONFIG_SWAP)]
     pub(super) fn is_large(&self) -> bool {
         // SAFETY: By the type invariants the folio exists.
-        unsafe { bindings::uffd_folio_test_large(self.0.as_ptr()) }
+        unsafe { bindings::uffd_folio_test_large(self.as_ptr()) }
     }
 
     /// Locks it if nobody has.
     #[cfg(CONFIG_SWAP)]
     pub(super) fn try_lock(self) -> Result<LockedFolio, Self> {
         // SAFETY: By the type invariants the folio exists.
-        if unsafe { bindings::uffd_folio_trylock(self.0.as_ptr()) } {
-            // INVARIANT: Just locked.
-            Ok(LockedFolio(self))
+        if unsafe { bindings::uffd_folio_trylock(self.as_ptr()) } {
+            // SAFETY: Just locked.
+            Ok(unsafe { LockedFolio::from_locked(self) })
         } else {
             Err(self)
         }
@@ -75,45 +45,20 @@ impl FolioRef {
     /// fail to split it because of each other's reference, keep each other at it.
     pub(crate) fn lock(self, _unmapped: &mut Tables<'_>) -> LockedFolio {
         // SAFETY: By the type invariants the folio exists.
-        unsafe { bindings::uffd_folio_lock(self.0.as_ptr()) };
-        // INVARIANT: Just locked.
-        LockedFolio(self)
+        unsafe { bindings::uffd_folio_lock(self.as_ptr()) };
+        // SAFETY: Just locked.
+        unsafe { LockedFolio::from_locked(self) }
     }
 }
-
-impl Drop for FolioRef {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants there is a reference to give back.
-        unsafe { bindings::uffd_folio_put(self.0.as_ptr()) };
-    }
-}
-
-/// A folio that is referenced and locked. Dropping it unlocks.
-///
-/// # Invariants
-///
-/// The folio's lock is held, and is this value's to give back.
-#[must_use = "dropping it unlocks the folio"]
-pub(crate) struct LockedFolio(FolioRef);
 
 impl LockedFolio {
     /// Takes a reference to a folio whose lock is handed over.
     pub(super) fn from_lock(lock: FolioLock<'_>) -> Self {
         // SAFETY: The folio exists while `lock` does.
-        let folio = unsafe { FolioRef::get(lock.as_ptr()) };
+        let folio = unsafe { Folio::get(lock.as_ptr()) };
         forget(lock);
-        // INVARIANT: `lock` held it, and does not give it back.
-        Self(folio)
-    }
-
-    /// Whether it is `folio`.
-    pub(super) fn is(&self, folio: NonNull<bindings::folio>) -> bool {
-        self.0 .0 == folio
-    }
-
-    /// The folio.
-    pub(super) fn as_ptr(&self) -> NonNull<bindings::folio> {
-        self.0 .0
+        // SAFETY: `lock` held it, and does not give it back.
+        unsafe { Self::from_locked(folio) }
     }
 
     /// The lock alone, for a folio that is kept by something else.
@@ -122,10 +67,8 @@ impl LockedFolio {
     ///
     /// Something keeps a reference for `'k`.
     pub(super) unsafe fn into_lock<'k>(self) -> FolioLock<'k> {
-        let this = ManuallyDrop::new(self);
-        let folio = this.0 .0;
-        // SAFETY: By the invariants there is a reference, which `this` no longer gives back. It is
-        // not the last one.
+        let folio = self.into_raw();
+        // SAFETY: The reference of `self`, which is not the last one.
         unsafe { bindings::uffd_folio_put(folio.as_ptr()) };
         // INVARIANT: `self` held the lock, and does not give it back.
         FolioLock {
@@ -142,9 +85,7 @@ impl LockedFolio {
     #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
     pub(crate) fn split(self, _unmapped: &mut Tables<'_>) -> Result {
         // SAFETY: By the type invariants the folio is referenced and locked.
-        match kernel::error::to_result(unsafe {
-            bindings::uffd_split_folio(self.as_ptr().as_ptr())
-        }) {
+        match kernel::error::to_result(unsafe { bindings::uffd_split_folio(self.as_ptr()) }) {
             Err(error) if error == EAGAIN => Err(EBUSY),
             result => result,
         }
@@ -158,13 +99,6 @@ impl LockedFolio {
     #[cfg(not(CONFIG_TRANSPARENT_HUGEPAGE))]
     pub(crate) fn split(self, _unmapped: &mut Tables<'_>) -> Result {
         Err(EBUSY)
-    }
-}
-
-impl Drop for LockedFolio {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants the lock is held; the reference outlives it.
-        unsafe { bindings::folio_unlock(self.as_ptr().as_ptr()) };
     }
 }
 

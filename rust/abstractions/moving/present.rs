@@ -12,15 +12,17 @@ use kernel::{
 };
 
 use super::{
-    folio::{
-        FolioLock,
-        FolioRef,
-        LockedFolio, //
-    },
+    folio::FolioLock,
     pair::VacantPair,
     TABLE_SIZE, //
 };
-use crate::abstractions::pgtable::Pte;
+use crate::abstractions::{
+    folio::{
+        Folio,
+        LockedFolio, //
+    },
+    pgtable::Pte, //
+};
 
 /// A source that maps a page.
 ///
@@ -38,7 +40,7 @@ pub(crate) enum Claim<'p> {
     /// Nothing: it can move, and so perhaps those behind it.
     Ready(Batch<'p>),
     /// Wait for the lock of its folio; then look again.
-    Contended(FolioRef),
+    Contended(Folio),
     /// Split its folio; then look again.
     Large(LockedFolio),
     /// Look again.
@@ -96,7 +98,7 @@ impl<'p> PresentPte<'p> {
                 Some(lock) => lock,
                 None if large => return Claim::Retry,
                 // SAFETY: As above.
-                None => return Claim::Contended(unsafe { FolioRef::get(folio) }),
+                None => return Claim::Contended(unsafe { Folio::get(folio) }),
             },
         };
         if lock.may_be_pinned() {
@@ -273,7 +275,8 @@ unsafe fn relocate_page(
     unsafe {
         bindings::folio_move_anon_rmap(folio, dst_vma);
         bindings::uffd_folio_set_anon_index(folio, dst_vma, dst);
-        let mut pte = bindings::uffd_folio_mk_pte(folio, (*dst_vma).vm_page_prot);
+        // CAST: A folio begins with its first page.
+        let mut pte = bindings::uffd_mk_pte(folio.cast(), (*dst_vma).vm_page_prot);
         if bindings::uffd_supports_soft_dirty() {
             pte = bindings::uffd_pte_mksoft_dirty(pte);
         }

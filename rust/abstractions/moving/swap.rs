@@ -6,14 +6,14 @@ use core::ptr::NonNull;
 
 use kernel::bindings;
 
-use super::{
+use super::pair::VacantPair;
+use crate::abstractions::{
     folio::{
-        FolioRef,
+        Folio,
         LockedFolio, //
     },
-    pair::VacantPair, //
+    pgtable::Pte, //
 };
-use crate::abstractions::pgtable::Pte;
 
 /// A source that names a page which was swapped out.
 ///
@@ -32,7 +32,7 @@ pub(crate) enum Relocation {
     /// It is in its new place.
     Moved,
     /// The lock of the folio in the swap cache has to be waited for.
-    Contended(FolioRef),
+    Contended(Folio),
     /// Look again.
     Retry,
     /// It cannot be moved.
@@ -70,7 +70,7 @@ impl<'p> SwapPte<'p> {
             return Relocation::Moved;
         };
         // SAFETY: The lookup took a reference.
-        let folio = unsafe { FolioRef::from_raw(cached) };
+        let folio = unsafe { Folio::from_raw(cached) };
         if folio.is_large() {
             // It cannot be split while it is not mapped.
             return Relocation::Busy;
@@ -85,8 +85,7 @@ impl<'p> SwapPte<'p> {
         };
         // The folio could leave the cache until it was locked.
         // SAFETY: The folio is locked.
-        if !unsafe { bindings::uffd_folio_matches_swap_entry(folio.as_ptr().as_ptr(), self.entry) }
-        {
+        if !unsafe { bindings::uffd_folio_matches_swap_entry(folio.as_ptr(), self.entry) } {
             return Relocation::Retry;
         }
         self.set(Some(&folio));
@@ -97,7 +96,7 @@ impl<'p> SwapPte<'p> {
     fn set(self, cached: Option<&LockedFolio>) {
         let (vmas, part) = (self.pair.vmas(), self.pair.place().part());
         if let Some(folio) = cached {
-            let folio = folio.as_ptr().as_ptr();
+            let folio = folio.as_ptr();
             // SAFETY: The folio is locked and nobody else's, as its entry is exclusive. The VMA has
             // an `anon_vma` and covers the address.
             unsafe {
