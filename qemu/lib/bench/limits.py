@@ -7,16 +7,15 @@ from bench.table import number
 MAX_RATIO = 1.02
 MAX_GROWTH = 1.10
 MAX_SWITCHES = 2.05
-# Every row of these groups is part of a check, but for those that take long.
+# Every row of these groups is part of a check.
 GATED = ("round trip", "background", "requests")
-LONG = ("copy-512",)
 # Families in which a crowd must not make a fault dearer, and those in which it must not switch more.
 FLAT = ("sleepers", "readers")
 FEW_SWITCHES = ("readers",)
 
 
 def _with_ratio(rows):
-    return [row for row in rows if row.group in GATED and row.name not in LONG]
+    return [row for row in rows if row.group in GATED]
 
 
 def _ends(rows, family):

@@ -52,10 +52,11 @@ class _Rows:
         self._progress, self._names = progress, names
 
     def update(self, detail):
+        shown = "boot"
         for number, name in enumerate(self._names, 1):
             if f'"{name}"' in detail:
-                detail = f"{number} of {len(self._names)} rows: {name}"
-        self._progress.update(detail)
+                shown = f"{number} of {len(self._names)} rows: {name}"
+        self._progress.update(shown)
 
 
 def boot(title, flavour, rows, repeats, options):
@@ -64,6 +65,8 @@ def boot(title, flavour, rows, repeats, options):
     console = log.with_suffix(".console")
     progress = Progress(title, sys.stderr)
     words = [word for row in rows for word in ("--rows", f"={row.name}")]
+    if rows[0].group == THROUGHPUT:
+        words += ["--group", THROUGHPUT]
     outcome = job.run(
         _Rows(progress, [row.name for row in rows]),
         [RUN, "--flavour", flavour, *options, "--exec", program(), "--repeats", str(repeats), *words],

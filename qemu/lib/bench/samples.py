@@ -12,8 +12,6 @@ CLOCK = "clock"
 # How far a nanosecond of the guest's clock may be from an instruction.
 CLOCK_ERROR = 0.01
 INSTRUCTIONS = "instructions"
-# More of it is better; of everything else, less is.
-RATE = "faults/s"
 # Rows of this group need several CPUs, which nothing counts the instructions of.
 THROUGHPUT = "throughput"
 GROUPS = {

@@ -7,7 +7,7 @@ import ktap
 from bench import limits
 from bench.made_up import ROWS, figure, results
 
-C = ("fault-read", "copy-1", "register")
+C = ("fault-read", "copy-1", "copy-512", "register")
 CROWDS = ("sleepers-0", "sleepers-4096", "readers-1", "readers-64")
 
 
@@ -48,7 +48,7 @@ class Gate(unittest.TestCase):
         del found["readers-64"]
         self.assertEqual(len(self.failed(found)), 2)
         self.assertEqual(len(self.failed({**content(), "copy-1": (None, 100)})), 1)
-        self.assertEqual(len(self.failed({"copy-512": (1, 1)})), len(C) + 3)
+        self.assertEqual(len(self.failed({"plain-fault": (1, 1)})), len(C) + 3)
 
 
 class Targets(unittest.TestCase):
