@@ -24,7 +24,7 @@ help: ## this list
 	@echo 'usage: make TARGET [FLAVOUR=$(FLAVOUR)]   flavours: $(FLAVOURS)'
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) |
 		sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
-	@echo 'variables: KERNEL_SRC=tree-or-tarball  UFFD_CACHE=folder  JOBS=n  ARGS="more arguments"'
+	@echo 'variables: KERNEL_SRC=tree-or-tarball  UFFD_CACHE=folder  JOBS=n  ARGS="more arguments"  SCENARIO=name'
 
 .PHONY: setup
 setup: ## install packages and bindgen
@@ -74,6 +74,16 @@ bench-compare: ## two files of results beside each other: A=old.json B=new.json
 		exit 2
 	fi
 	@qemu/bench --compare '$(A)' '$(B)'
+
+# Unless told otherwise with all the checks that the kernel has.
+STUDY_FLAVOUR := $(if $(filter file,$(origin FLAVOUR)),rust-debug,$(FLAVOUR))
+.PHONY: study
+study: programs ## play SCENARIO with tracepoints on, and draw it (without SCENARIO: list them)
+	@qemu/study --list $(SCENARIO) $(if $(SCENARIO),>/dev/null)
+	if [ -n "$(SCENARIO)" ]; then
+		qemu/kernel build $(STUDY_FLAVOUR)
+		qemu/study --flavour $(STUDY_FLAVOUR) $(SCENARIO) $(ARGS)
+	fi
 
 .PHONY: clippy
 clippy: kernel ## lint the crate with the kernel's flags

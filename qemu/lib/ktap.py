@@ -189,3 +189,12 @@ def parse(text):
     for raw in text.split("\n"):
         parser.line(raw.rstrip("\r"))
     return parser.end()
+
+
+def text(checks):
+    """[(what is checked, whether it holds)] as test results."""
+    lines = ["KTAP version 1", f"1..{len(checks)}"]
+    # What is checked may quote anything; a "#" would begin a directive.
+    lines += [f"{'ok' if holds else 'not ok'} {number} {' '.join(about.split()).replace('#', '%')}"
+              for number, (about, holds) in enumerate(checks, 1)]
+    return "\n".join(lines)

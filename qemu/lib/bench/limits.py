@@ -53,14 +53,6 @@ def gate(rows, results):
     return checks
 
 
-def ktap(checks):
-    """The checks as test results."""
-    lines = ["KTAP version 1", f"1..{len(checks)}"]
-    lines += [f"{'ok' if holds else 'not ok'} {number} {about}"
-              for number, (about, holds) in enumerate(checks, 1)]
-    return "\n".join(lines)
-
-
 def misses(results):
     """The targets that are missed, in words: Rust costs no more than C, within the spread; what a
     fault costs does not grow by more than a tenth; a crowd of readers does not switch more."""

@@ -23,7 +23,7 @@ def content():
 class Gate(unittest.TestCase):
     def failed(self, found):
         checks = limits.gate(ROWS, results(found))
-        report = ktap.parse(limits.ktap(checks))
+        report = ktap.parse(ktap.text(checks))
         self.assertEqual(report.errors, [])
         self.assertEqual(report.failed, sum(not holds for _, holds in checks))
         return [about for about, holds in checks if not holds]

@@ -3,6 +3,8 @@
 //! Other threads, and waiting for what they do.
 
 use super::mem::Mapping;
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use std::ffi::CStr;
 use std::fs;
 use std::sync::mpsc;
@@ -134,6 +136,15 @@ impl<T: Send + 'static> Faulter<T> {
     /// Waits until the thread sleeps in a fault taken in user mode.
     pub fn wait_asleep(&self) {
         wait_asleep(self.tid);
+    }
+
+    /// Sends a signal to the thread.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        let process = std::process::id() as i32;
+        // SAFETY: integers only.
+        let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, self.tid, signal as i32) };
+        Errno::result(sent).expect("tgkill");
     }
 
     /// Whether the thread has ended.

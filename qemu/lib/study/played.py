@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How the scenarios of one boot went, by what uffd-study printed and what qemu/run found out."""
+
+import re
+from dataclasses import dataclass, field
+
+_RESULT = re.compile(r"(not )?ok \d+ (\S+)$")
+_KERNEL = re.compile(r"# (Linux .*)$")
+
+
+@dataclass
+class Played:
+    """`problems`: {scenario: what went wrong}; `reports`: what the kernel reported, in full."""
+
+    kernel: str
+    problems: dict
+    reports: list = field(default_factory=list)
+
+    @property
+    def good(self):
+        return not self.reports and not any(self.problems.values())
+
+
+def read(text, result, names):
+    """The outcome for these scenarios; `result` is what qemu/run wrote with --json."""
+    kernel, problems, remarks = "Linux", {}, []
+    for line in text.splitlines():
+        if found := _RESULT.match(line):
+            problems[found[2]] = (remarks or ["it failed"]) if found[1] else []
+            remarks = []
+        elif (found := _KERNEL.match(line)) and not problems:
+            kernel = found[1]
+        elif line.startswith("# "):
+            remarks.append(line[2:])
+    reports = [report["text"] for report in result["reports"] if not report["allowed"]]
+    # With the guest all that was to come is gone, and so are remarks about the one that was on.
+    lost = [*remarks, *result["reasons"]] or ["it was not played"]
+    return Played(kernel, {name: problems.get(name, lost) for name in names}, reports)
