@@ -24,6 +24,8 @@
 /* What glue.c and the crate call of each other. */
 #include "glue.h"
 
+#include "trace/events/userfaultfd.h"
+
 /* Constants behind casts, which bindgen cannot evaluate. */
 const slab_flags_t RUST_CONST_HELPER_SLAB_HWCACHE_ALIGN = SLAB_HWCACHE_ALIGN;
 const slab_flags_t RUST_CONST_HELPER_SLAB_NO_MERGE = SLAB_NO_MERGE;

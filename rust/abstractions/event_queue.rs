@@ -29,9 +29,17 @@ use kernel::{
     task::Task, //
 };
 
-use super::task;
+use super::{
+    task,
+    trace::{
+        self,
+        Announcement,
+        ContextId, //
+    }, //
+};
 use crate::pure::{
     events::{
+        End,
         Line,
         Slot, //
     },
@@ -79,7 +87,7 @@ unsafe impl<P: Send> Send for Links<P> {}
 /// A payload on its way to user space. Dropping it puts the payload back, if its announcer still
 /// waits; whoever drops it tells another reader afterwards.
 #[must_use = "complete it, or its announcer waits for the next reader"]
-pub(crate) struct Delivery<'a, P: Send> {
+pub(crate) struct Delivery<'a, P: Announcement> {
     queue: &'a EventQueue<P>,
     seq: u64,
     payload: ManuallyDrop<P>,
@@ -90,7 +98,8 @@ pub(crate) struct Delivery<'a, P: Send> {
 /// Locks: takes its own spinlock, which is innermost, so callers hold no raw spinlock and no wait
 /// queue's lock, and interrupts are on. Payloads are dropped without it.
 #[pin_data]
-pub(crate) struct EventQueue<P: Send> {
+pub(crate) struct EventQueue<P: Announcement> {
+    id: ContextId,
     #[pin]
     links: SpinLock<Links<P>>,
     /// Mirror of the line's count: whether a payload is unread. Written under the lock.
@@ -100,10 +109,11 @@ pub(crate) struct EventQueue<P: Send> {
 /// How announcers sleep.
 const STATE: BlockingState = BlockingState::Killable;
 
-impl<P: Send> EventQueue<P> {
-    /// An empty queue.
-    pub(crate) fn new() -> impl PinInit<Self> {
+impl<P: Announcement> EventQueue<P> {
+    /// The empty queue of a context.
+    pub(crate) fn new(id: ContextId) -> impl PinInit<Self> {
         pin_init!(Self {
+            id,
             links <- new_spinlock!(Links {
                 oldest: None,
                 newest: None,
@@ -127,7 +137,7 @@ impl<P: Send> EventQueue<P> {
         notify: impl FnOnce(),
         is_over: impl Fn() -> bool,
     ) -> Option<P> {
-        let announcer = UnsafeCell::new(Announcer {
+        let mut announcer = UnsafeCell::new(Announcer {
             seq: 0,
             older: None,
             newer: None,
@@ -144,6 +154,11 @@ impl<P: Send> EventQueue<P> {
             // SAFETY: The announcer is alive, pinned to this frame, and not linked yet.
             unsafe { links.append(this) };
             self.mirror(&links);
+            // SAFETY: The announcer is alive; nobody else changes it while the lock is held.
+            let queued = unsafe { this.as_ref() };
+            if let Slot::Queued(payload) = &queued.slot {
+                trace::event_queue(&self.id, queued.seq, payload);
+            }
             // Barrier **E**; pairs with **P** in `FileWaiters`.
             task::set_current_state(STATE);
         }
@@ -160,22 +175,29 @@ impl<P: Send> EventQueue<P> {
         }
         task::set_running();
 
+        let mut payload = None;
         // SAFETY: As above.
-        if unsafe { Self::is_done(this) } {
-            return None;
+        let mut is_done = unsafe { Self::is_done(this) };
+        if !is_done {
+            let mut links = self.links.lock();
+            // SAFETY: As above; under the lock the answer is final.
+            is_done = unsafe { Self::is_done(this) };
+            if !is_done {
+                // SAFETY: Not done, so still linked.
+                payload = unsafe {
+                    links.remove(this);
+                    links.take(this)
+                };
+                self.mirror(&links);
+            }
         }
-        let mut links = self.links.lock();
-        // SAFETY: As above; under the lock the answer is final.
-        if unsafe { Self::is_done(this) } {
-            return None;
-        }
-        // SAFETY: Not done, so still linked.
-        let payload = unsafe {
-            links.remove(this);
-            links.take(this)
-        };
-        self.mirror(&links);
         // From here on nobody knows of `announcer`.
+        let end = match is_done {
+            true => End::Read,
+            false if is_over() => End::Released,
+            false => End::Killed,
+        };
+        trace::event_done(&self.id, announcer.get_mut().seq, end);
         payload
     }
 
@@ -204,6 +226,7 @@ impl<P: Send> EventQueue<P> {
             };
             if let Some(payload) = payload {
                 self.mirror(&links);
+                trace::event_read(&self.id, seq);
                 return Some(Delivery {
                     queue: self,
                     seq,
@@ -226,6 +249,7 @@ impl<P: Send> EventQueue<P> {
         let slot = unsafe { &mut (*announcer.as_ptr()).slot };
         links.line.put_back(slot, payload);
         self.mirror(&links);
+        trace::event_unread(&self.id, seq);
         None
     }
 
@@ -343,7 +367,7 @@ impl<P> Links<P> {
     }
 }
 
-impl<P: Send> Delivery<'_, P> {
+impl<P: Announcement> Delivery<'_, P> {
     /// `publish` hands the payload out, which cannot fail; then the announcer goes on.
     pub(crate) fn complete(self, publish: impl FnOnce(P)) {
         let this = ManuallyDrop::new(self);
@@ -353,7 +377,7 @@ impl<P: Send> Delivery<'_, P> {
     }
 }
 
-impl<P: Send> Deref for Delivery<'_, P> {
+impl<P: Announcement> Deref for Delivery<'_, P> {
     type Target = P;
 
     fn deref(&self) -> &P {
@@ -361,7 +385,7 @@ impl<P: Send> Deref for Delivery<'_, P> {
     }
 }
 
-impl<P: Send> Drop for Delivery<'_, P> {
+impl<P: Announcement> Drop for Delivery<'_, P> {
     fn drop(&mut self) {
         // SAFETY: Taken once: the delivery is going.
         let payload = unsafe { ManuallyDrop::take(&mut self.payload) };

@@ -91,7 +91,30 @@ pub(crate) struct WalkableFault<'a, C> {
     fault: LockedFault<'a, C>,
 }
 
+/// The lock that a fault holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FaultLock {
+    /// That of its address space, for reading.
+    Mmap,
+    /// That of its VMA, for reading.
+    Vma,
+}
+
 impl<C: SlabObject> WalkableFault<'_, C> {
+    /// Which lock [`Self::release`] drops.
+    pub(crate) fn lock(&self) -> FaultLock {
+        if self.fault.has(bindings::fault_flag_FAULT_FLAG_VMA_LOCK) {
+            FaultLock::Vma
+        } else {
+            FaultLock::Mmap
+        }
+    }
+
+    /// Address of the page.
+    pub(crate) fn address(&self) -> usize {
+        self.fault.address()
+    }
+
     /// What the page table says now. Does not sleep. Reads without the table's lock: an answer may
     /// be old at once, which is all a thread needs that is already queued.
     pub(crate) fn lookup(&self) -> Entry {

@@ -46,6 +46,7 @@ use super::{
 };
 use crate::pure::{
     abi::Modes,
+    fill::Stop,
     range::Range, //
 };
 
@@ -169,19 +170,19 @@ impl<'mm> DstVma<'mm> {
     ///
     /// - `ENOENT`: no VMA at the start of the range, or one that ends early or is not registered;
     /// - `ENOMEM`: no memory for its `anon_vma`;
-    /// - `EAGAIN`: too many others are reading the VMA; or, after the other errors, mappings are
-    ///   changing.
+    /// - `EAGAIN`: too many others are reading the VMA;
+    /// - after those: mappings are changing.
     pub(crate) fn lock(
         mm: &'mm MmWithUser,
         mappings: &'mm Mappings,
         range: &Range,
-    ) -> Result<Self> {
+    ) -> Result<Self, Stop> {
         let mut vma = match Self::lock_under_rcu(mm, range.start()) {
             Some(vma) => vma,
             None => Self::lock_under_mmap(mm, range.start())?,
         };
         if range.end() > vma.end() || vma.view().owner().is_none() {
-            return Err(ENOENT);
+            return Err(ENOENT.into());
         }
         vma.stable = Some(mappings.stable()?);
         Ok(vma)

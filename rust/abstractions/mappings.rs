@@ -32,8 +32,28 @@ use super::{
     slab::{
         SlabObject,
         SlabRef, //
+    },
+    trace::{
+        self,
+        ContextId, //
     }, //
 };
+use crate::pure::{
+    errno::Errno,
+    fill::Stop, //
+};
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(Errno::from_negative(error.to_errno()).unwrap_or(Errno::EINVAL))
+    }
+}
+
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Self {
+        Self::from_errno(stop.errno().negative())
+    }
+}
 
 /// How many changes of the mappings are under way (`map_changing_lock` and `mmap_changing`).
 ///
@@ -52,6 +72,9 @@ pub(crate) struct Mappings {
 pub(crate) trait HasMappings: SlabObject {
     /// Their state.
     fn mappings(&self) -> &Mappings;
+
+    /// Whose they are, for those who watch.
+    fn id(&self) -> &ContextId;
 }
 
 impl Mappings {
@@ -74,11 +97,11 @@ impl Mappings {
     ///
     /// # Errors
     ///
-    /// `EAGAIN`: a change is under way.
-    pub(crate) fn stable(&self) -> Result<Stable<'_>> {
+    /// A change is under way.
+    pub(crate) fn stable(&self) -> Result<Stable<'_>, Stop> {
         let lock = self.lock.read();
         if self.are_changing() {
-            return Err(EAGAIN);
+            return Err(Stop::Changing);
         }
         // INVARIANT: The count is zero and grows only under the lock for writing.
         Ok(Stable { _lock: lock })
@@ -112,7 +135,8 @@ impl<T: HasMappings> Changing<T> {
     pub(crate) fn begin(object: SlabRef<T>) -> Self {
         let mappings = object.mappings();
         let lock = mappings.lock.write();
-        mappings.changes.add(1, Relaxed);
+        let changes = mappings.changes.fetch_add(1, Relaxed);
+        trace::changing(object.id(), changes + 1);
         drop(lock);
         // INVARIANT: Just counted.
         Self { object }
@@ -146,6 +170,7 @@ impl<T: HasMappings> Changing<T> {
 
 impl<T: HasMappings> Drop for Changing<T> {
     fn drop(&mut self) {
-        self.object.mappings().changes.add(-1, Relaxed);
+        let changes = self.object.mappings().changes.fetch_add(-1, Relaxed);
+        trace::changing(self.object.id(), changes - 1);
     }
 }

@@ -29,5 +29,6 @@ pub(crate) mod rwsem;
 pub(crate) mod slab;
 pub(crate) mod sleepers;
 pub(crate) mod task;
+pub(crate) mod trace;
 pub(crate) mod vma;
 pub(crate) mod wait;

@@ -31,9 +31,20 @@ use kernel::{
     task::Task, //
 };
 
-use super::task;
+use super::{
+    task,
+    trace::{
+        self,
+        ContextId,
+        FaultMessage, //
+    }, //
+};
 use crate::pure::{
-    fault::BlockingState,
+    fault::{
+        BlockingState,
+        End,
+        SecondLook, //
+    },
     wait::{
         Delivery,
         Key,
@@ -101,7 +112,8 @@ pub(crate) struct Claim<M> {
 /// queue's lock, and interrupts are on. Only `sleep` sleeps; it may be entered with the fault lock
 /// held, which `look_again` drops.
 #[pin_data]
-pub(crate) struct SleeperQueue<M: Copy + Send> {
+pub(crate) struct SleeperQueue<M: FaultMessage> {
+    id: ContextId,
     #[pin]
     links: SpinLock<Links<M>>,
     /// Mirror of the tally: whether anyone sleeps. Written under the lock.
@@ -110,10 +122,11 @@ pub(crate) struct SleeperQueue<M: Copy + Send> {
     unread: Atomic<i64>,
 }
 
-impl<M: Copy + Send> SleeperQueue<M> {
-    /// An empty queue.
-    pub(crate) fn new() -> impl PinInit<Self> {
+impl<M: FaultMessage> SleeperQueue<M> {
+    /// The empty queue of a context.
+    pub(crate) fn new(id: ContextId) -> impl PinInit<Self> {
         pin_init!(Self {
+            id,
             links <- new_spinlock!(Links {
                 root: bindings::rb_root::default(),
                 oldest: None,
@@ -130,18 +143,18 @@ impl<M: Copy + Send> SleeperQueue<M> {
     ///
     /// `look_again` runs as a task about to sleep: it must not sleep itself. It is the place to
     /// check what a waker changes, to drop locks, and to tell readers; what it returns beside the
-    /// verdict is passed on. On return the thread is in no list, and running.
+    /// finding is passed on. On return the thread is in no list, and running.
     ///
-    /// Returns the verdict, and what came with it.
+    /// Returns the finding, and what came with it.
     pub(crate) fn sleep<T>(
         &self,
         address: usize,
         message: M,
         state: BlockingState,
-        look_again: impl FnOnce() -> (bool, T),
-    ) -> (bool, T) {
+        look_again: impl FnOnce() -> (SecondLook, T),
+    ) -> (SecondLook, T) {
         let task = NonNull::from(&**current!());
-        let sleeper = UnsafeCell::new(Sleeper {
+        let mut sleeper = UnsafeCell::new(Sleeper {
             node: bindings::rb_node::default(),
             key: Key::default(),
             delivery: Delivery::Unread,
@@ -160,12 +173,14 @@ impl<M: Copy + Send> SleeperQueue<M> {
             // SAFETY: The sleeper is alive, pinned to this frame, and not linked yet.
             unsafe { links.insert(this, address) };
             self.mirror(&links);
+            // SAFETY: The sleeper is alive; keys of linked ones do not change.
+            trace::fault_queue(&self.id, unsafe { &(*this.as_ptr()).key }, &message);
             // Barrier **S**; pairs with **W** in `wake`.
             task::set_current_state(state);
         }
 
-        let (must_wait, result) = look_again();
-        if must_wait {
+        let (found, result) = look_again();
+        if found == SecondLook::Wait {
             // SAFETY: The sleeper is alive until this function returns.
             while !unsafe { Self::is_woken(this) } {
                 // Before the look at signals: a fault of the kernel that a signal does not end is
@@ -181,17 +196,26 @@ impl<M: Copy + Send> SleeperQueue<M> {
         task::set_running();
 
         // SAFETY: As above.
-        if !unsafe { Self::is_woken(this) } {
+        let mut woken = unsafe { Self::is_woken(this) };
+        if !woken {
             let mut links = self.links.lock();
             // SAFETY: As above; under the lock the answer is final.
-            if !unsafe { Self::is_woken(this) } {
+            woken = unsafe { Self::is_woken(this) };
+            if !woken {
                 // SAFETY: Not woken, so still linked.
                 unsafe { links.remove(this) };
                 self.mirror(&links);
             }
         }
         // From here on nobody knows of `sleeper`.
-        (must_wait, result)
+        let end = match found {
+            _ if woken => End::Woken,
+            SecondLook::Wait => End::Signal,
+            SecondLook::Present => End::Present,
+            SecondLook::Released => End::Released,
+        };
+        trace::fault_done(&self.id, &sleeper.get_mut().key, end);
+        (found, result)
     }
 
     /// Whether a waker is done with the sleeper. Load **A**; pairs with **R** in `wake`.
@@ -223,6 +247,7 @@ impl<M: Copy + Send> SleeperQueue<M> {
         };
         links.tally.take();
         self.mirror(&links);
+        trace::fault_read(&self.id, &claim.key);
         Some(claim)
     }
 
@@ -242,6 +267,7 @@ impl<M: Copy + Send> SleeperQueue<M> {
         unsafe { links.link_unread(sleeper) };
         links.tally.put_back();
         self.mirror(&links);
+        trace::fault_unread(&self.id, &claim.key);
         true
     }
 
@@ -249,11 +275,14 @@ impl<M: Copy + Send> SleeperQueue<M> {
     ///
     /// What they look at before they sleep was changed by the caller before the call. Costs a
     /// barrier and a load when nobody sleeps, otherwise what lies in the scope.
+    #[inline(always)]
     pub(crate) fn wake(&self, scope: Scope) {
         // Barrier **W**; pairs with **S** in `sleep`.
         smp_mb(Full);
         if self.sleepers.load(Relaxed) != 0 {
             self.wake_sleepers(scope);
+        } else {
+            trace::wake(&self.id, &scope, 0);
         }
     }
 
@@ -263,6 +292,7 @@ impl<M: Copy + Send> SleeperQueue<M> {
         pin_init::stack_pin_init!(let woken = task::WakeQueue::new());
         let mut links = self.links.lock();
         let mut next = links.first_in(&scope);
+        let asleep = links.tally.sleepers();
         while let Some(sleeper) = next {
             // SAFETY: `sleeper` is linked, so it and its task are alive while the lock is held,
             // until the store of `woken`.
@@ -270,6 +300,7 @@ impl<M: Copy + Send> SleeperQueue<M> {
                 next = Links::successor(sleeper)
                     .filter(|other| scope.locate(&(*other.as_ptr()).key) == Ordering::Equal);
                 links.remove(sleeper);
+                trace::fault_wake(&self.id, &(*sleeper.as_ptr()).key);
                 let task = ARef::from((*sleeper.as_ptr()).task.as_ref());
                 // Store **R**; pairs with **A**. The sleeper may be gone after this line.
                 (*sleeper.as_ptr()).woken.store(true, Release);
@@ -277,6 +308,7 @@ impl<M: Copy + Send> SleeperQueue<M> {
             }
         }
         self.mirror(&links);
+        trace::wake(&self.id, &scope, asleep - links.tally.sleepers());
     }
 
     /// Whether there is a message to read.

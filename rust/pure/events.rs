@@ -140,8 +140,19 @@ impl<P> Slot<P> {
     }
 }
 
+/// How an announcer's wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A reader handed the payload out.
+    Read,
+    /// The thread was killed.
+    Killed,
+    /// Nobody will read it: the context was released.
+    Released,
+}
+
 /// Counts of a line, kept under its lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Line {
     unread: usize,
     next_seq: u64,
@@ -152,7 +163,7 @@ impl Line {
     pub const fn new() -> Self {
         Self {
             unread: 0,
-            next_seq: 0,
+            next_seq: 1,
         }
     }
 
@@ -161,7 +172,7 @@ impl Line {
         self.unread
     }
 
-    /// Counts an announcer in, queued. Returns its number, which is never used twice.
+    /// Counts an announcer in, queued. Returns its number, from 1 on, which is never used twice.
     pub fn enqueue(&mut self) -> u64 {
         let seq = self.next_seq;
         // OVERFLOW: an event every nanosecond takes five centuries to get there.
@@ -194,7 +205,7 @@ mod tests {
     #[test]
     fn a_payload_is_in_one_place() {
         let mut line = Line::new();
-        assert_eq!(line.enqueue(), 0);
+        assert_eq!(line.enqueue(), 1);
         let mut slot = Slot::Queued("fork");
         assert_eq!(line.unread(), 1);
         assert_eq!(line.take(&mut slot), Some("fork"));
@@ -208,8 +219,8 @@ mod tests {
     #[test]
     fn numbers_are_not_used_twice() {
         let mut line = Line::new();
-        assert_eq!(line.enqueue(), 0);
-        line.take(&mut Slot::Queued(()));
         assert_eq!(line.enqueue(), 1);
+        line.take(&mut Slot::Queued(()));
+        assert_eq!(line.enqueue(), 2);
     }
 }

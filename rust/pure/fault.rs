@@ -45,9 +45,29 @@ pub enum BlockingState {
     Uninterruptible,
 }
 
-/// What becomes of a fault, and of the fault lock, which is the VMA's or the mmap lock.
+/// Why a fault is not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Refusal {
+    /// The VMA has no context.
+    Unregistered,
+    /// The task exits or dumps core: it must not wait for a program that may be gone, too.
+    Exiting,
+    /// The context asked for [`super::abi::Features::SIGBUS`].
+    Sigbus,
+    /// The kernel made the access, and the context handles those of user mode only.
+    KernelMode,
+    /// The caller cannot run the fault again.
+    NoRetry,
+    /// The caller must not block.
+    NoWait,
+    /// The file of the context is being closed.
+    Released,
+}
+
+/// What becomes of a fault that is not queued, and of the fault lock, which is the VMA's or the mmap
+/// lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
     /// `VM_FAULT_SIGBUS`, with the fault lock still held.
     Sigbus,
     /// `VM_FAULT_RETRY`, with the fault lock still held.
@@ -57,30 +77,60 @@ pub enum Verdict {
     /// Release waits for that lock and must get it even if the caller spins on the fault, as
     /// get_user_pages() does.
     RetryReleased,
-    /// Queue the fault and sleep; then `VM_FAULT_RETRY`, with the fault lock released.
-    Sleep(BlockingState),
+}
+
+impl Refusal {
+    /// What the fault's caller is told.
+    pub const fn answer(self) -> Answer {
+        match self {
+            Self::NoWait => Answer::RetryLocked,
+            Self::Released => Answer::RetryReleased,
+            Self::Unregistered
+            | Self::Exiting
+            | Self::Sigbus
+            | Self::KernelMode
+            | Self::NoRetry => Answer::Sigbus,
+        }
+    }
+}
+
+/// What a queued fault finds when it looks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondLook {
+    /// It still has to wait.
+    Wait,
+    /// Nothing to wait for: the page is there.
+    Present,
+    /// The context was released.
+    Released,
+}
+
+/// How a queued fault came out of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A waker took it out.
+    Woken,
+    /// A signal ended its sleep.
+    Signal,
+    /// It did not sleep: the second look found nothing to wait for.
+    Present,
+    /// It did not sleep: the second look found the context released.
+    Released,
 }
 
 impl FaultFacts {
-    /// Decides (the ladder at the start of `handle_userfault`).
-    pub fn decide(&self) -> Verdict {
-        let Some(context) = self.context else {
-            return Verdict::Sigbus;
-        };
-        if self.exiting
-            || context.sigbus
-            || (context.user_mode_only && !self.user)
-            || !self.allow_retry
-        {
-            return Verdict::Sigbus;
-        }
-        if self.retry_nowait {
-            return Verdict::RetryLocked;
-        }
-        if context.released {
-            return Verdict::RetryReleased;
-        }
-        Verdict::Sleep(self.blocking_state())
+    /// Decides (the ladder at the start of `handle_userfault`): queue up and sleep in some state,
+    /// then `VM_FAULT_RETRY` with the fault lock released, or a refusal.
+    pub fn decide(&self) -> Result<BlockingState, Refusal> {
+        let context = self.context.ok_or(Refusal::Unregistered)?;
+        let refuse_if = |applies, refusal| if applies { Err(refusal) } else { Ok(()) };
+        refuse_if(self.exiting, Refusal::Exiting)?;
+        refuse_if(context.sigbus, Refusal::Sigbus)?;
+        refuse_if(context.user_mode_only && !self.user, Refusal::KernelMode)?;
+        refuse_if(!self.allow_retry, Refusal::NoRetry)?;
+        refuse_if(self.retry_nowait, Refusal::NoWait)?;
+        refuse_if(context.released, Refusal::Released)?;
+        Ok(self.blocking_state())
     }
 
     /// The state to sleep in (`userfaultfd_get_blocking_state`).

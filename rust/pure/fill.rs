@@ -12,6 +12,7 @@
 //! 5. the result field is written, and [`Report::conclude`] says the rest.
 
 use super::errno::Errno;
+use super::observe::Again;
 use super::range::Range;
 
 /// The ioctls that fill a range.
@@ -69,6 +70,40 @@ impl FillKind {
     }
 }
 
+/// What ended a fill or a change of protection early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Mappings are changing.
+    Changing,
+    /// Something else.
+    Error(Errno),
+}
+
+impl Stop {
+    /// What the caller is told: mappings that change are `EAGAIN`.
+    pub const fn errno(self) -> Errno {
+        match self {
+            Self::Changing => Errno::EAGAIN,
+            Self::Error(errno) => errno,
+        }
+    }
+
+    /// The reason for which the caller is told to try again, if it is.
+    pub fn again(self) -> Option<Again> {
+        match self {
+            Self::Changing => Some(Again::Changing),
+            Self::Error(Errno::EAGAIN) => Some(Again::Retry),
+            Self::Error(_) => None,
+        }
+    }
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::Error(errno)
+    }
+}
+
 /// How far a fill has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
@@ -101,7 +136,7 @@ impl Fill {
 
     /// Ends the fill. `stop` is the error that ended it, if one did; it is reported only if nothing
     /// was filled before (return value of `mfill_atomic`).
-    pub fn finish(self, stop: Option<Errno>) -> Report {
+    pub fn finish(self, stop: Option<Stop>) -> Report {
         match self.range.prefix(self.done) {
             Some(filled) => Report {
                 field: filled.size() as i64,
@@ -109,10 +144,10 @@ impl Fill {
                 result: if self.done == self.range.size() {
                     Ok(())
                 } else {
-                    Err(Errno::EAGAIN)
+                    Err(Stop::Error(Errno::EAGAIN))
                 },
             },
-            None => Report::failure(stop.unwrap_or(Errno::EAGAIN)),
+            None => Report::failure(stop.unwrap_or(Stop::Error(Errno::EAGAIN))),
         }
     }
 }
@@ -124,21 +159,31 @@ pub struct Report {
     /// For the result field of the ioctl's struct: bytes filled, never zero, or `-errno`.
     pub field: i64,
     filled: Option<Range>,
-    result: Result<(), Errno>,
+    result: Result<(), Stop>,
 }
 
 impl Report {
     /// Mappings are changing, so nothing was tried: `EAGAIN`, in the field and from the ioctl.
     pub const fn mappings_changing() -> Self {
-        Self::failure(Errno::EAGAIN)
+        Self::failure(Stop::Changing)
     }
 
-    /// Nothing was filled because of `errno`.
-    const fn failure(errno: Errno) -> Self {
+    /// Nothing was filled because of `stop`.
+    const fn failure(stop: Stop) -> Self {
+        let errno = stop.errno();
         Self {
             field: errno.negative() as i64,
             filled: None,
-            result: Err(errno),
+            result: Err(stop),
+        }
+    }
+
+    /// The reason for which the caller is told to try again, if it is.
+    pub fn again(&self) -> Option<Again> {
+        match (self.result, self.filled) {
+            (Ok(()), _) => None,
+            (Err(_), Some(_)) => Some(Again::Partial),
+            (Err(stop), None) => stop.again(),
         }
     }
 
@@ -153,6 +198,9 @@ impl Report {
         if !stored {
             return (None, Err(Errno::EFAULT));
         }
-        (self.filled.filter(|_| wake), self.result)
+        (
+            self.filled.filter(|_| wake),
+            self.result.map_err(Stop::errno),
+        )
     }
 }

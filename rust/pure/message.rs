@@ -102,6 +102,46 @@ impl Message {
         u64::from_ne_bytes(address) as usize
     }
 
+    /// Why the page fault happened.
+    pub fn flags(&self) -> FaultFlags {
+        let [_, flags, _, _] = self.0;
+        FaultFlags::from_bits(u64::from_ne_bytes(flags))
+    }
+
+    /// Which registration the page fault fell under.
+    pub fn reason(&self) -> Reason {
+        let flags = self.flags();
+        if flags.contains(FaultFlags::WP) {
+            Reason::WriteProtect
+        } else if flags.contains(FaultFlags::MINOR) {
+            Reason::Minor
+        } else if flags.contains(FaultFlags::RWP) {
+            Reason::ReadWriteProtect
+        } else {
+            Reason::Missing
+        }
+    }
+
+    /// What the message is about.
+    pub fn kind(&self) -> EventKind {
+        let [[kind, ..], ..] = self.0;
+        [
+            EventKind::Fork,
+            EventKind::Remap,
+            EventKind::Remove,
+            EventKind::Unmap,
+        ]
+        .into_iter()
+        .find(|&known| known as u8 == kind)
+        .unwrap_or(EventKind::PageFault)
+    }
+
+    /// The three words behind the kind: what an event has to say, in the order of the table.
+    pub fn words(&self) -> [u64; 3] {
+        let [_, words @ ..] = self.0;
+        words.map(u64::from_ne_bytes)
+    }
+
     /// The bytes to copy out, [`Message::SIZE`] of them.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_flattened()

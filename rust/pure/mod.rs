@@ -19,6 +19,7 @@
 //! | [`message`] | the 32 bytes a reader gets |
 //! | [`fill`] | what a fill reports and whom it wakes |
 //! | [`moving`] | between which VMAs pages move, and how far a move has come |
+//! | [`observe`] | what happens, as those who watch are told |
 //! | [`wait`] | the states of a sleeping fault, and the protocol around them |
 //! | [`events`] | the states of an event that waits to be read, and the protocol around them |
 
@@ -37,6 +38,7 @@ pub mod fill;
 pub mod flags;
 pub mod message;
 pub mod moving;
+pub mod observe;
 pub mod protect;
 pub mod range;
 pub mod register;

@@ -3,7 +3,7 @@
 //! `UFFDIO_MOVE`: between which VMAs pages may move, how far one step reaches, what it led to.
 
 use super::errno::Errno;
-use super::fill::{Fill, Report};
+use super::fill::{Fill, Report, Stop};
 use super::range::Range;
 use super::register::Owner;
 
@@ -154,7 +154,7 @@ impl Move {
     }
 
     /// Ends the move, which `stop` ended early, if it did (return value of `move_pages`).
-    pub fn finish(self, stop: Option<Errno>) -> Report {
+    pub fn finish(self, stop: Option<Stop>) -> Report {
         self.fill.finish(stop)
     }
 }
@@ -263,10 +263,13 @@ mod tests {
     #[test]
     fn an_error_shows_only_if_nothing_moved() {
         let start = Move::new(&range(0x10000, 0x14000), range(0x4000, 0x8000));
-        assert_eq!(start.finish(Some(Errno::ENOENT)).field, -2);
+        assert_eq!(start.finish(Some(Errno::ENOENT.into())).field, -2);
         let mut progress = start;
         progress.after(Step::Hole(PAGE), false).unwrap();
         progress.after(Step::Moved(2 * PAGE), false).unwrap();
-        assert_eq!(progress.finish(Some(Errno::ENOENT)).field, 3 * PAGE as i64);
+        assert_eq!(
+            progress.finish(Some(Errno::ENOENT.into())).field,
+            3 * PAGE as i64
+        );
     }
 }

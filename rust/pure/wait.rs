@@ -119,7 +119,7 @@ impl Key {
         self.address
     }
 
-    /// Number of arrival in the queue, never used twice.
+    /// Number of arrival in the queue, from 1 on, never used twice.
     pub const fn seq(&self) -> u64 {
         self.seq
     }
@@ -163,7 +163,7 @@ impl Scope {
 /// # Invariants
 ///
 /// `unread <= sleepers`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tally {
     sleepers: usize,
     unread: usize,
@@ -176,7 +176,7 @@ impl Tally {
         Self {
             sleepers: 0,
             unread: 0,
-            next_seq: 0,
+            next_seq: 1,
         }
     }
 

@@ -90,7 +90,8 @@ pub(crate) unsafe extern "C" fn mrwprotect_range(
     // SAFETY: Contexts are `Context`s, and the caller keeps this one.
     let context = unsafe { SlabRef::<Context>::borrow(ctx.cast()) };
     match range(start, len).and_then(|range| {
-        uffd::protect::change(context, &range, change(Protection::ReadWrite, enable_rwp))
+        let change = change(Protection::ReadWrite, enable_rwp);
+        Ok(uffd::protect::change(context, &range, change)?)
     }) {
         Ok(()) => 0,
         Err(error) => error.to_errno(),

@@ -36,6 +36,10 @@ use crate::{
         },
         sleepers::SleeperQueue,
         task,
+        trace::{
+            self,
+            ContextId, //
+        },
         vma,
         wait::FileWaiters, //
     },
@@ -69,10 +73,12 @@ pub(crate) fn offer() -> Offer {
 ///
 /// A file, each sleeper and each change of its mappings own it; VMAs borrow it, and release takes it out of all of them before
 /// the file's reference goes.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Context {
     /// The address space it was made for: the structure, not the memory.
     mm: ARef<Mm>,
+    /// What those who watch call it.
+    pub(super) id: ContextId,
     flags: CreateFlags,
     /// Zero until `UFFDIO_API`, see [`ContextFeatures`].
     features: Atomic<i32>,
@@ -100,6 +106,10 @@ impl HasMappings for Context {
     fn mappings(&self) -> &Mappings {
         &self.mappings
     }
+
+    fn id(&self) -> &ContextId {
+        &self.id
+    }
 }
 
 /// Creates the cache of contexts, at boot.
@@ -115,24 +125,31 @@ impl Context {
     ///
     /// `EINVAL` for unknown flags; `ENOMEM`, `EMFILE`, `ENFILE`. Replaces `new_userfaultfd`.
     pub(crate) fn create(flags: u32) -> Result<u32> {
-        let flags = CreateFlags::parse(flags, file::FLAGS).map_err(errno)?;
-        let context = Self::new(mm::current_mm()?, flags, ContextFeatures::UNINITIALIZED)?;
-        file::install(context, flags.file)
+        let create_flags = CreateFlags::parse(flags, file::FLAGS).map_err(errno)?;
+        let features = ContextFeatures::UNINITIALIZED;
+        let context = Self::new(mm::current_mm()?, create_flags, features)?;
+        // While nobody can close it.
+        trace::ctx_create(&context.id, flags);
+        file::install(context, create_flags.file)
     }
 
     /// A context for the child of a fork, with what was agreed for the parent. `ENOMEM`.
     pub(super) fn inherit(&self, mm: ARef<Mm>) -> Result<SlabRef<Self>> {
-        Self::new(mm, self.flags, self.features())
+        let child = Self::new(mm, self.flags, self.features())?;
+        trace::ctx_dup(&child.id, &self.id);
+        Ok(child)
     }
 
     fn new(mm: ARef<Mm>, flags: CreateFlags, features: ContextFeatures) -> Result<SlabRef<Self>> {
+        let number = ContextId::next();
         SlabRef::try_new(try_pin_init!(Self {
             mm,
+            id: number,
             flags,
             features: Atomic::new(features.to_word() as i32),
             released: Atomic::new(false),
-            sleepers <- SleeperQueue::new(),
-            events <- EventQueue::new(),
+            sleepers <- SleeperQueue::new(number),
+            events <- EventQueue::new(number),
             waiters <- FileWaiters::new(),
             mappings <- Mappings::new(),
         }))
@@ -208,6 +225,13 @@ impl Context {
     /// Replaces `wake_userfault`.
     pub(crate) fn wake(&self, range: Range) {
         self.sleepers.wake(Scope::Range(range));
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Context {
+    fn drop(self: Pin<&mut Self>) {
+        trace::ctx_free(&self.id);
     }
 }
 

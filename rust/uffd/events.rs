@@ -22,13 +22,17 @@ use crate::{
         mappings,
         slab::SlabRef,
         task,
+        trace::Announcement,
         vma::{
             ContextPtr,
             VmaWriteLocked, //
         },
     },
     pure::{
-        abi::Features,
+        abi::{
+            EventKind,
+            Features, //
+        },
         message::Message, //
     },
 };
@@ -42,6 +46,15 @@ pub(crate) enum Event {
     Fork(Unopened),
     /// Something moved or went away.
     Layout(Message),
+}
+
+impl Announcement for Event {
+    fn describe(&self) -> (EventKind, [u64; 3]) {
+        match self {
+            Self::Fork(child) => (EventKind::Fork, [child.context.id.number(), 0, 0]),
+            Self::Layout(message) => (message.kind(), message.words()),
+        }
+    }
 }
 
 /// The userfaultfd of a child, before it has a file. Dropping it does what closing the file would.

@@ -9,14 +9,19 @@ use crate::{
             LockedFault,
             Outcome, //
         },
-        task, //
+        task,
+        trace, //
     },
     pure::{
         abi::{
             Features,
             Reason, //
         },
-        fault::Verdict,
+        fault::{
+            Answer,
+            Refusal,
+            SecondLook, //
+        },
         message::{
             Message,
             PageFault, //
@@ -31,10 +36,8 @@ use crate::{
 pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome {
     let facts = fault.facts(fault.context().map(Context::fault_facts));
     let state = match facts.decide() {
-        Verdict::Sigbus => return fault.sigbus(),
-        Verdict::RetryLocked => return fault.retry_locked(),
-        Verdict::RetryReleased => return fault.release().retry(),
-        Verdict::Sleep(state) => state,
+        Ok(state) => state,
+        Err(refusal) => return refuse(fault, refusal),
     };
     // Taken while the lock still keeps the VMA registered: afterwards nothing does. Without a
     // context nobody is sent to sleep, so there is one.
@@ -44,24 +47,41 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
     let message = message(&context, &fault, reason);
     // Before the thread counts as about to sleep, because this may sleep itself.
     let fault = fault.keep_tables();
-    let (notified, released) = context
+    let (found, released) = context
         .sleepers
         .sleep(message.address(), message, state, || {
-            let must_wait = fault.lookup().must_wait(reason) && !context.released();
+            let found = if !fault.lookup().must_wait(reason) {
+                SecondLook::Present
+            } else if context.released() {
+                SecondLook::Released
+            } else {
+                SecondLook::Wait
+            };
+            trace::fault_lock_drop(&context.id, &fault);
             let released = fault.release();
-            if must_wait {
+            if found == SecondLook::Wait {
                 // Barrier **S**, when we were queued, stands between the message and this.
                 context.waiters.notify_input();
             }
-            (must_wait, released)
+            (found, released)
         });
-    if !notified && context.has_input() {
+    if found != SecondLook::Wait && context.has_input() {
         // Readers are told once per message, and we kept quiet about ours. But a reader told of
         // another one may have taken ours, which came first; then that one waits for this. That
         // holds for events, too: faults are read before them.
         context.waiters.notify_input_fenced();
     }
     released.retry()
+}
+
+/// Answers a fault that is not queued.
+fn refuse(fault: LockedFault<'_, Context>, refusal: Refusal) -> Outcome {
+    trace::fault_refused(fault.context().map(|context| &context.id), &fault, refusal);
+    match refusal.answer() {
+        Answer::Sigbus => fault.sigbus(),
+        Answer::RetryLocked => fault.retry_locked(),
+        Answer::RetryReleased => fault.release().retry(),
+    }
 }
 
 fn message(context: &Context, fault: &LockedFault<'_, Context>, reason: Reason) -> Message {

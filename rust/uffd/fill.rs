@@ -41,20 +41,22 @@ use kernel::{
     uaccess::UserPtr, //
 };
 
+use super::context::Context;
 use crate::{
     abstractions::{
         fill_lock::DstVma,
-        mappings::Mappings,
+        mappings::HasMappings,
         memory::Kind,
-        task, //
+        task,
+        trace, //
     },
     pure::{
         abi::Modes,
-        errno::Errno,
         fill::{
             Fill,
             FillMode,
-            Report, //
+            Report,
+            Stop, //
         },
         range::Range, //
     },
@@ -73,7 +75,7 @@ pub(super) enum Content {
     Poison,
 }
 
-/// Fills `range` of `mm`, the address space of the context, whose `mappings` must not be changing
+/// Fills `range` of `mm`, the address space of `context`, whose mappings must not be changing
 /// (`mfill_atomic`).
 ///
 /// `range` is page aligned and lies in user space, and so does a source of the same length. May
@@ -91,8 +93,8 @@ pub(super) enum Content {
 ///   taken away, or too many others read it;
 /// - `EINTR`: the caller was killed.
 pub(super) fn fill(
+    context: &Context,
     mm: &MmWithUser,
-    mappings: &Mappings,
     content: Content,
     range: Range,
     mode: FillMode,
@@ -103,20 +105,20 @@ pub(super) fn fill(
         smp_mb(Write);
     }
     let dst = Destination {
+        context,
         mm,
-        mappings,
         range,
         mode,
     };
     let mut progress = Fill::new(range);
     let stop = dst.fill(content, &mut progress).err();
-    progress.finish(stop.and_then(|error| Errno::from_negative(error.to_errno())))
+    progress.finish(stop)
 }
 
 /// Where a fill goes.
 struct Destination<'mm> {
+    context: &'mm Context,
     mm: &'mm MmWithUser,
-    mappings: &'mm Mappings,
     range: Range,
     mode: FillMode,
 }
@@ -152,7 +154,7 @@ trait Memory<'mm>: Sized {
         dst: &Destination<'mm>,
         address: usize,
         unread: Unread<Self::Folio>,
-    ) -> Result<Self>;
+    ) -> Result<Self, Stop>;
 }
 
 /// New memory for a page, and the source that is still to be read.
@@ -163,7 +165,7 @@ struct Unread<F> {
 
 impl<'mm> Destination<'mm> {
     /// Fills what it comes to, by the kind of memory.
-    fn fill(&self, content: Content, progress: &mut Fill) -> Result {
+    fn fill(&self, content: Content, progress: &mut Fill) -> Result<(), Stop> {
         match self.classify(self.lock()?)? {
             Kind::Private(vma) => self.fill_pages(vma, content, progress),
             Kind::Shared(vma) => self.fill_pages(vma, content, progress),
@@ -178,7 +180,7 @@ impl<'mm> Destination<'mm> {
         mut memory: impl Memory<'mm>,
         content: Content,
         progress: &mut Fill,
-    ) -> Result {
+    ) -> Result<(), Stop> {
         memory.admit(self, content)?;
         while let Some(rest) = progress.rest() {
             let content = match content {
@@ -186,12 +188,13 @@ impl<'mm> Destination<'mm> {
                 other => other,
             };
             if let Some(unread) = memory.fill(self, rest.start(), content)? {
+                trace::fill_lock_drop(&self.context.id, rest.start());
                 memory = memory.fill_unlocked(self, rest.start(), unread)?;
             }
             task::cond_resched();
             progress.advance(memory.page_size());
             if task::fatal_signal_pending() {
-                return Err(EINTR);
+                return Err(EINTR.into());
             }
         }
         Ok(())
@@ -199,17 +202,17 @@ impl<'mm> Destination<'mm> {
 
     /// Locks the VMA. The whole range counts, also when a part is filled already.
     ///
-    /// `EAGAIN` if user space is yet to be told that mappings are changing; none begins to change
-    /// while the VMA is locked.
+    /// Fails as well if user space is yet to be told that mappings are changing; none begins to
+    /// change while the VMA is locked.
     #[inline(always)]
-    fn lock(&self) -> Result<DstVma<'mm>> {
-        DstVma::lock(self.mm, self.mappings, &self.range)
+    fn lock(&self) -> Result<DstVma<'mm>, Stop> {
+        DstVma::lock(self.mm, self.context.mappings(), &self.range)
     }
 
     /// Locks and checks the VMA again, after a copy without the lock.
     #[cold]
-    fn relock(&self) -> Result<Kind<'mm>> {
-        self.classify(self.lock()?)
+    fn relock(&self) -> Result<Kind<'mm>, Stop> {
+        Ok(self.classify(self.lock()?)?)
     }
 
     /// Checks `vma` and finds out its kind (`mfill_get_vma`, after the lock).

@@ -37,10 +37,18 @@ use crate::{
         mm,
         slab::SlabRef,
         task,
+        trace::{
+            self,
+            Watched, //
+        },
         vma::ContextPtr, //
     },
     pure::{
-        abi::Features,
+        abi::{
+            Features,
+            Ioctls, //
+        },
+        errno::Errno,
         features::{
             negotiate,
             Toggle, //
@@ -48,8 +56,10 @@ use crate::{
         fill::{
             FillKind,
             FillMode,
-            Report, //
+            Report,
+            Stop, //
         },
+        observe::Again,
         protect::{
             Protection,
             Request, //
@@ -136,39 +146,78 @@ fn api(context: &Context, user: User) -> Result {
 /// Replaces `userfaultfd_register`, its copying.
 fn register(context: &SlabRef<Context>, user: User) -> Result {
     const ANSWER: usize = 3;
-    let [start, len, mode] = user.read::<ANSWER>()?;
-    let modes = parse_modes(mode, &offer(), context.features()).map_err(errno)?;
-    let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
-    let ioctls = register::register(context, range, modes)?;
-    user.write(ANSWER, &[ioctls.bits()])
+    let words = user.read::<ANSWER>()?;
+    let registered = try_register(context, words);
+    trace::register(&context.id, &words, &registered);
+    user.write(ANSWER, &[registered?.bits()])
 }
 
-fn aligned_range(context: &Context, user: User) -> Result<Range> {
-    let [start, len] = user.read::<2>()?;
+#[inline(always)]
+fn try_register(context: &SlabRef<Context>, words: Words<3>) -> Result<Ioctls> {
+    let [start, len, mode] = words;
+    let modes = parse_modes(mode, &offer(), context.features()).map_err(errno)?;
+    let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
+    register::register(context, range, modes)
+}
+
+fn aligned_range(context: &Context, words: Words<2>) -> Result<Range> {
+    let [start, len] = words;
     Range::aligned(start, len, &context.limits()).map_err(errno)
 }
 
 /// Replaces `userfaultfd_unregister`, its copying.
 fn unregister(context: &SlabRef<Context>, user: User) -> Result {
-    register::unregister(context, aligned_range(context, user)?)
+    let words = user.read()?;
+    let unregistered =
+        aligned_range(context, words).and_then(|range| register::unregister(context, range));
+    trace::unregister(&context.id, &words, &unregistered);
+    unregistered
 }
 
 /// Replaces `userfaultfd_wake`.
 fn wake(context: &Context, user: User) -> Result {
-    context.wake(aligned_range(context, user)?);
+    context.wake(aligned_range(context, user.read()?)?);
     Ok(())
+}
+
+/// Shows what came of a request to those who watch: bytes that were done, or `-errno`.
+#[inline(always)]
+fn show(context: &Context, request: &Watched, result: i64, again: Option<Again>) {
+    if let Some(why) = again {
+        trace::eagain(&context.id, request.kind, why);
+    }
+    trace::resolve(&context.id, request, result);
+}
+
+/// The error of a request of which nothing was done.
+#[cold]
+fn refused(context: &Context, request: Watched, stop: Stop) -> Error {
+    let error = stop.errno();
+    show(context, &request, i64::from(error.negative()), stop.again());
+    errno(error)
+}
+
+/// The aligned range that a request is about. `EINVAL`.
+#[inline(always)]
+fn requested_range(context: &Context, request: Watched) -> Result<Range> {
+    Range::aligned(request.start, request.len, &context.limits())
+        .map_err(|error| refused(context, request, error.into()))
 }
 
 /// `EAGAIN`, before anything else, if mappings are changing. Replaces `userfaultfd_writeprotect` and
 /// `userfaultfd_rwprotect`.
 fn protect(context: &Context, user: User, protection: Protection) -> Result {
     if context.mappings().are_changing() {
-        return Err(EAGAIN);
+        let unread = Watched::unread(protection.into());
+        return Err(refused(context, unread, Stop::Changing));
     }
-    let [start, len, mode] = user.read::<3>()?;
-    let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
-    let request = Request::parse(protection, mode).map_err(errno)?;
-    protect::change(context, &range, request.change)?;
+    let watched = Watched::new(protection.into(), user.read()?);
+    let refused = |stop| refused(context, watched, stop);
+    let range = requested_range(context, watched)?;
+    let request =
+        Request::parse(protection, watched.mode).map_err(|error| refused(error.into()))?;
+    protect::change(context, &range, request.change).map_err(refused)?;
+    show(context, &watched, watched.len as i64, None);
     if request.wake {
         context.wake(range);
     }
@@ -185,14 +234,16 @@ fn set_mode(context: &SlabRef<Context>, user: User) -> Result {
 /// Replaces `userfaultfd_copy`.
 fn copy(context: &Context, user: User) -> Result {
     const ANSWER: usize = 4;
-    refuse_if_changing(context, user, ANSWER)?;
+    let kind = FillKind::Copy;
+    refuse_if_changing(context, user, ANSWER, kind)?;
     let [dst, src, len, mode] = user.read::<ANSWER>()?;
-    let limits = context.limits();
-    let source = Range::unaligned(src, len, &limits).map_err(errno)?;
-    let range = Range::aligned(dst, len, &limits).map_err(errno)?;
+    let request = Watched::new(kind.into(), [dst, len, mode]);
+    let source = Range::unaligned(src, len, &context.limits())
+        .map_err(|error| refused(context, request, error.into()))?;
+    let range = requested_range(context, request)?;
     let content = Content::Copied(UserPtr::from_addr(source.start()));
-    conclude_fill(context, user, ANSWER, FillKind::Copy, mode, |mm, mode| {
-        fill(mm, context.mappings(), content, range, mode)
+    conclude_fill(context, user, ANSWER, kind, request, |mm, mode| {
+        fill(context, mm, content, range, mode)
     })
 }
 
@@ -202,11 +253,11 @@ fn copy(context: &Context, user: User) -> Result {
 #[inline(always)]
 fn fill_range(context: &Context, user: User, kind: FillKind, content: Content) -> Result {
     const ANSWER: usize = 3;
-    refuse_if_changing(context, user, ANSWER)?;
-    let [start, len, mode] = user.read::<ANSWER>()?;
-    let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
-    conclude_fill(context, user, ANSWER, kind, mode, |mm, mode| {
-        fill(mm, context.mappings(), content, range, mode)
+    refuse_if_changing(context, user, ANSWER, kind)?;
+    let request = Watched::new(kind.into(), user.read::<ANSWER>()?);
+    let range = requested_range(context, request)?;
+    conclude_fill(context, user, ANSWER, kind, request, |mm, mode| {
+        fill(context, mm, content, range, mode)
     })
 }
 
@@ -218,16 +269,18 @@ fn fill_range(context: &Context, user: User, kind: FillKind, content: Content) -
 /// then those of [`conclude_fill`].
 fn move_(context: &SlabRef<Context>, user: User) -> Result {
     const ANSWER: usize = 4;
-    refuse_if_changing(context, user, ANSWER)?;
+    let kind = FillKind::Move;
+    refuse_if_changing(context, user, ANSWER, kind)?;
     let [dst, src, len, mode] = user.read::<ANSWER>()?;
+    let request = Watched::new(kind.into(), [dst, len, mode]);
+    let refused = |error: Errno| refused(context, request, error.into());
     if !mm::is_own(context.mm()) {
-        return Err(EINVAL);
+        return Err(refused(Errno::EINVAL));
     }
-    let limits = context.limits();
-    let range = Range::aligned(dst, len, &limits).map_err(errno)?;
-    let source = Range::aligned(src, len, &limits).map_err(errno)?;
+    let range = requested_range(context, request)?;
+    let source = Range::aligned(src, len, &context.limits()).map_err(refused)?;
     let asker = ContextPtr::of(context);
-    conclude_fill(context, user, ANSWER, FillKind::Move, mode, |mm, mode| {
+    conclude_fill(context, user, ANSWER, kind, request, |mm, mode| {
         moving::move_pages(
             mm,
             context.mappings(),
@@ -246,11 +299,13 @@ fn move_(context: &SlabRef<Context>, user: User) -> Result {
 ///
 /// `EFAULT` if the answer cannot be written, else `EAGAIN`.
 #[inline(always)]
-fn refuse_if_changing(context: &Context, user: User, answer: usize) -> Result {
+fn refuse_if_changing(context: &Context, user: User, answer: usize, kind: FillKind) -> Result {
     if !context.mappings().are_changing() {
         return Ok(());
     }
     let report = Report::mappings_changing();
+    let unread = Watched::unread(kind.into());
+    show(context, &unread, report.field, report.again());
     let stored = user.write(answer, &[report.field as u64]).is_ok();
     report.conclude(stored, false).1.map_err(errno)
 }
@@ -267,14 +322,17 @@ fn conclude_fill(
     user: User,
     answer: usize,
     kind: FillKind,
-    mode: u64,
+    request: Watched,
     fill: impl FnOnce(&MmWithUser, FillMode) -> Report,
 ) -> Result {
-    let mode = kind.parse_mode(mode).map_err(errno)?;
+    let refused = |error: Errno| refused(context, request, error.into());
+    let mode = kind.parse_mode(request.mode).map_err(refused)?;
     let report = {
-        let mm = context.mm().mmget_not_zero().ok_or(ESRCH)?;
+        let mm = context.mm().mmget_not_zero();
+        let mm = mm.ok_or_else(|| refused(Errno::ESRCH))?;
         fill(&mm, mode)
     };
+    show(context, &request, report.field, report.again());
     let stored = user.write(answer, &[report.field as u64]).is_ok();
     let (woken, result) = report.conclude(stored, mode.wake);
     if let Some(range) = woken {

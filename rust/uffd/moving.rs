@@ -53,7 +53,10 @@ use crate::{
     pure::{
         errno::Errno,
         fault::Entry,
-        fill::Report,
+        fill::{
+            Report,
+            Stop, //
+        },
         moving::{
             Move,
             Step, //
@@ -99,9 +102,9 @@ fn move_steps(
     dst: &Range,
     allow_holes: bool,
     progress: &mut Move,
-) -> Result<(), Errno> {
-    let vmas = VmaPair::lock(mm, dst.start(), src.start()).map_err(plain)?;
-    let _stable = mappings.stable().map_err(plain)?;
+) -> Result<(), Stop> {
+    let vmas = VmaPair::lock(mm, dst.start(), src.start())?;
+    let _stable = mappings.stable()?;
     let vmas = vmas.check(src, dst, asker)?;
     let mover = Mover { allow_holes };
     while let Some(part) = progress.rest() {

@@ -19,6 +19,7 @@ use crate::{
     },
     pure::{
         features::Toggle,
+        fill::Stop,
         protect::Change,
         range::Range,
         wait::Scope, //
@@ -33,7 +34,7 @@ use crate::{
 /// # Errors
 ///
 /// - `ESRCH`: the process is gone;
-/// - `EAGAIN`: mappings are changing, and user space is yet to be told;
+/// - mappings are changing, and user space is yet to be told;
 /// - `ENOENT`: no VMA in the range, or one that is not registered for this protection;
 /// - `EINVAL`: a VMA has huge pages and the range starts or ends inside one;
 /// - `ENOMEM`: no memory for page tables, which write protection of absent pages takes.
@@ -42,7 +43,7 @@ use crate::{
 /// fails with nothing changed.
 // Inlined, it shares the frame of the ioctl.
 #[inline(always)]
-pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result {
+pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result<(), Stop> {
     let protection = change.protection();
     let mm = ctx.mm().mmget_not_zero().ok_or(ESRCH)?;
     let lock = MmapReadLock::lock(&mm);
@@ -55,7 +56,7 @@ pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result {
         }
         vmas.restart();
     }
-    vmas.change_protection(change)
+    Ok(vmas.change_protection(change)?)
 }
 
 /// Switches features of `ctx`. No fault that still goes by the old ones is under way afterwards,

@@ -25,7 +25,7 @@ use crate::{
         },
         slab::SlabRef,
         sleepers::Claim,
-        task,
+        task, trace,
         wait::{
             Events,
             PollTable, //
@@ -216,6 +216,7 @@ impl Context {
     /// The caller holds no lock. May sleep. Replaces `userfaultfd_release` and
     /// `userfaultfd_release_new`.
     pub(super) fn close(this: &SlabRef<Self>) {
+        trace::ctx_release(&this.id);
         this.set_released();
         register::release_all(this);
         this.sleepers.wake(Scope::All);

@@ -20,6 +20,13 @@ use kernel::{
 };
 
 use super::EventQueue;
+use crate::{
+    abstractions::trace::{
+        Announcement,
+        ContextId, //
+    },
+    pure::abi::EventKind, //
+};
 
 /// A payload with a number, whose end is counted.
 struct Payload(usize, Arc<Atomic<usize>>);
@@ -27,6 +34,12 @@ struct Payload(usize, Arc<Atomic<usize>>);
 impl Drop for Payload {
     fn drop(&mut self) {
         self.1.fetch_add(1, Release);
+    }
+}
+
+impl Announcement for Payload {
+    fn describe(&self) -> (EventKind, [u64; 3]) {
+        (EventKind::Fork, [self.0 as u64, 0, 0])
     }
 }
 
@@ -46,7 +59,7 @@ impl Bench {
         let ends = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
-                queue <- Queue::new(),
+                queue <- Queue::new(ContextId::next()),
                 ends,
                 closing: Atomic::new(false),
             }),

@@ -8,17 +8,40 @@ use super::{
     Claim,
     SleeperQueue, //
 };
-use crate::pure::{
-    fault::BlockingState,
-    range::{
-        Limits,
-        Range, //
+use crate::{
+    abstractions::trace::{
+        ContextId,
+        FaultMessage, //
     },
-    wait::Scope, //
+    pure::{
+        abi::{
+            FaultFlags,
+            Reason, //
+        },
+        fault::{
+            BlockingState,
+            SecondLook, //
+        },
+        range::{
+            Limits,
+            Range, //
+        },
+        wait::Scope, //
+    },
 };
 
 /// A message is the number of arrival.
 type Queue = SleeperQueue<usize>;
+
+impl FaultMessage for usize {
+    fn flags(&self) -> FaultFlags {
+        FaultFlags::NONE
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::Missing
+    }
+}
 
 const PAGE: usize = 0x1000;
 
@@ -42,7 +65,7 @@ fn queued(queue: &Queue, pages: &[usize], first: usize, body: &mut dyn FnMut()) 
     };
     queue.sleep(page * PAGE, first, BlockingState::Uninterruptible, || {
         queued(queue, rest, first + 1, body);
-        (false, ())
+        (SecondLook::Present, ())
     });
 }
 
@@ -87,7 +110,7 @@ mod cases {
     };
 
     fn queue() -> Result<Pin<KBox<Queue>>> {
-        KBox::pin_init(Queue::new(), GFP_KERNEL)
+        KBox::pin_init(Queue::new(ContextId::next()), GFP_KERNEL)
     }
 
     #[test]
@@ -217,7 +240,7 @@ mod cases {
         fn new() -> Result<Arc<Self>> {
             Arc::pin_init(
                 pin_init!(Self {
-                    queue <- Queue::new(),
+                    queue <- Queue::new(ContextId::next()),
                     risen: Atomic::new(0),
                 }),
                 GFP_KERNEL,
@@ -230,7 +253,8 @@ mod cases {
                 let this = self.clone();
                 workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
                     let state = BlockingState::Uninterruptible;
-                    this.queue.sleep(page * PAGE, number, state, || (true, ()));
+                    let look = || (SecondLook::Wait, ());
+                    this.queue.sleep(page * PAGE, number, state, look);
                     this.risen.fetch_add(1, Release);
                 })?;
                 self.until(|this| this.queue.counts().1 == number + 1)?;

@@ -15,6 +15,7 @@ use crate::abstractions::hugetlb::{
     EmptyFolio,
     HugetlbVma, //
 };
+use crate::pure::fill::Stop;
 
 impl<'mm> Memory<'mm> for HugetlbVma<'mm> {
     type Folio = EmptyFolio;
@@ -62,7 +63,7 @@ impl<'mm> Memory<'mm> for HugetlbVma<'mm> {
         dst: &Destination<'mm>,
         address: usize,
         unread: Unread<EmptyFolio>,
-    ) -> Result<Self> {
+    ) -> Result<Self, Stop> {
         drop(self);
         let staged = unread.folio.copy_from_user(unread.src)?;
         let memory = Self::try_from(dst.lock()?).map_err(|_| ENOENT)?;

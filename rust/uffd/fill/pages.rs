@@ -21,6 +21,7 @@ use crate::abstractions::{
     },
     pgtable::entry::Pmd, //
 };
+use crate::pure::fill::Stop;
 
 impl<'mm, V> Memory<'mm> for V
 where
@@ -78,13 +79,13 @@ where
         dst: &Destination<'mm>,
         address: usize,
         unread: Unread<NewFolio>,
-    ) -> Result<Self> {
+    ) -> Result<Self, Stop> {
         let before = self.vma().snapshot();
         drop(self);
         let folio = unread.folio.copy_from_user(unread.src)?;
         let memory = Self::try_from(dst.relock()?).map_err(|_| EAGAIN)?;
         if before.differs(memory.vma()) {
-            return Err(EAGAIN);
+            return Err(EAGAIN.into());
         }
         Pmd::establish(&memory, address)?
             .adopt(folio)?

@@ -3,7 +3,7 @@
 //! The fault ladder and the second look, on all inputs there are.
 
 use uffd_pure::abi::Reason;
-use uffd_pure::fault::{BlockingState, ContextFacts, Entry, FaultFacts, Verdict};
+use uffd_pure::fault::{Answer, BlockingState, ContextFacts, Entry, FaultFacts, Refusal};
 
 use crate::{all_bools, first_error};
 
@@ -26,17 +26,30 @@ fn ladder() {
             killable: kill,
         };
         let expected = first_error(&[
-            (exiting || !present || sigbus, Verdict::Sigbus),
-            (user_only && !user, Verdict::Sigbus),
-            (!retry, Verdict::Sigbus),
-            (nowait, Verdict::RetryLocked),
-            (released, Verdict::RetryReleased),
-            (intr, Verdict::Sleep(BlockingState::Interruptible)),
-            (kill, Verdict::Sleep(BlockingState::Killable)),
-            (true, Verdict::Sleep(BlockingState::Uninterruptible)),
+            (!present, Err(Refusal::Unregistered)),
+            (exiting, Err(Refusal::Exiting)),
+            (sigbus, Err(Refusal::Sigbus)),
+            (user_only && !user, Err(Refusal::KernelMode)),
+            (!retry, Err(Refusal::NoRetry)),
+            (nowait, Err(Refusal::NoWait)),
+            (released, Err(Refusal::Released)),
+            (intr, Ok(BlockingState::Interruptible)),
+            (kill, Ok(BlockingState::Killable)),
+            (true, Ok(BlockingState::Uninterruptible)),
         ]);
         assert_eq!(Some(facts.decide()), expected, "{facts:?}");
     }
+}
+
+#[test]
+fn refusals_are_answered() {
+    use Refusal::{Exiting, KernelMode, NoRetry, NoWait, Released, Sigbus, Unregistered};
+
+    for refusal in [Unregistered, Exiting, Sigbus, KernelMode, NoRetry] {
+        assert_eq!(refusal.answer(), Answer::Sigbus);
+    }
+    assert_eq!(NoWait.answer(), Answer::RetryLocked);
+    assert_eq!(Released.answer(), Answer::RetryReleased);
 }
 
 #[test]

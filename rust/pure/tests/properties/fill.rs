@@ -4,7 +4,8 @@
 
 use proptest::prelude::*;
 use uffd_pure::errno::Errno;
-use uffd_pure::fill::{Fill, FillKind, FillMode, Report};
+use uffd_pure::fill::{Fill, FillKind, FillMode, Report, Stop};
+use uffd_pure::observe::Again;
 use uffd_pure::range::Range;
 
 use crate::{all_bools, check};
@@ -69,13 +70,19 @@ fn reports() {
 
             // A fatal signal may be noticed behind the last page.
             let stop = (filled < pages || stopped_late).then_some(errno);
-            let report = fill.finish(stop);
+            let report = fill.finish(stop.map(Stop::Error));
             let (field, result) = match filled {
                 0 => (i64::from(errno.negative()), Err(errno)),
                 _ if filled == pages => (range.size() as i64, Ok(())),
                 _ => ((filled * PAGE) as i64, Err(Errno::EAGAIN)),
             };
             prop_assert_eq!(report.field, field);
+            let again = match (result, filled) {
+                (Err(Errno::EAGAIN), 0) => Some(Again::Retry),
+                (Err(Errno::EAGAIN), _) => Some(Again::Partial),
+                _ => None,
+            };
+            prop_assert_eq!(report.again(), again);
             let woken = Range::new(start, start + filled * PAGE).filter(|_| wake && stored);
             let result = if stored { result } else { Err(Errno::EFAULT) };
             prop_assert_eq!(report.conclude(stored, wake), (woken, result));
@@ -101,6 +108,7 @@ fn changing_mappings_are_reported_in_both_places() {
     for [stored, wake] in all_bools() {
         let report = Report::mappings_changing();
         assert_eq!(report.field, -11);
+        assert_eq!(report.again(), Some(Again::Changing));
         let errno = if stored { Errno::EAGAIN } else { Errno::EFAULT };
         assert_eq!(report.conclude(stored, wake), (None, Err(errno)));
     }

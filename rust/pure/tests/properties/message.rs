@@ -3,7 +3,7 @@
 //! Messages, decoded by the offsets of the header.
 
 use proptest::prelude::*;
-use uffd_pure::abi::{Features, Reason, UFFD_API};
+use uffd_pure::abi::{EventKind, Features, Reason, UFFD_API};
 use uffd_pure::features::{negotiate, ContextFeatures, Offer};
 use uffd_pure::message::{Message, PageFault};
 
@@ -72,6 +72,11 @@ fn page_faults() {
             ];
             prop_assert_eq!(decode(&message), (0x12, words));
             prop_assert_eq!(message.address(), shown);
+            prop_assert_eq!(
+                (message.kind(), message.reason()),
+                (EventKind::PageFault, reason)
+            );
+            prop_assert_eq!(message.flags().bits(), words[0]);
             Ok(())
         },
     );
@@ -86,6 +91,21 @@ fn events() {
         prop_assert_eq!(decode(&Message::remap(a, b, c)), (0x14, words));
         prop_assert_eq!(decode(&Message::remove(a, b)), (0x15, [first, second, 0]));
         prop_assert_eq!(decode(&Message::unmap(a, b)), (0x16, [first, second, 0]));
+        prop_assert_eq!(Message::remap(a, b, c).words(), words);
+        let kinds = [
+            Message::fork(fd),
+            Message::remap(a, b, c),
+            Message::remove(a, b),
+            Message::unmap(a, b),
+        ]
+        .map(|message| message.kind());
+        let wanted = [
+            EventKind::Fork,
+            EventKind::Remap,
+            EventKind::Remove,
+            EventKind::Unmap,
+        ];
+        prop_assert_eq!(kinds, wanted);
         Ok(())
     });
 }
