@@ -16,6 +16,7 @@ pub mod pagemap;
 pub mod process;
 pub mod swap;
 pub mod task;
+pub mod tracing;
 pub mod user;
 
 use mem::Mapping;

@@ -31,6 +31,7 @@ mod memory;
 mod minor;
 mod missing;
 mod moving;
+mod observe;
 mod permissions;
 mod poison;
 mod poll;
@@ -97,6 +98,7 @@ const MODULES: &[&[Test]] = &[
     moving::pages::TESTS,
     moving::races::TESTS,
     moving::swap::TESTS,
+    observe::TESTS,
     permissions::TESTS,
     poison::TESTS,
     poll::TESTS,
