@@ -46,9 +46,10 @@ FAMILIES = {
     "readers": About("one fault with several threads blocked in read()", "threads blocked in read()",
                      "fault"),
     "pollers": About("one fault with several threads in poll()", "threads in poll()", "fault"),
-    "unread": About("reading a message while others wait to be read", "unread messages", "message"),
-    "register-vmas": About("registering a range of many mappings", "mappings (VMAs) in the range",
-                           "registration"),
+    "unread": About("reading one message while others wait", "unread messages", "read()"),
+    "drain": About("a message when one read() gets all of them", "unread messages", "message"),
+    "mappings": About("registering a range of several mappings", "mappings (VMAs) in the range",
+                      "REGISTER and UNREGISTER"),
 }
 # Families of which a second picture shows the context switches.
 SWITCHES = ("readers",)

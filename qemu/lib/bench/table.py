@@ -62,7 +62,7 @@ def _throughput(rows):
 
     def extra(figure, name):
         value = figure.extra(name) if figure else None
-        return "-" if value is None else number(value)
+        return "-" if value is None else f"{value:,.3f}"
 
     head = (f"row, {rows[0].row.unit}", *HEAD[1:5],
             *(f"{name} {who}" for name in extras for who in HEAD[1:3]))
