@@ -92,17 +92,7 @@ impl Fault {
     ///
     /// The pages of the sleepers come first in memory, then those whose faults are measured.
     pub fn run(&self, repeats: usize) -> Result<Vec<Sample>> {
-        let desk = Desk {
-            uffd: open_with(self.waiting.flags(), self.answer.features())?,
-            source: Area::filled(1)?,
-            last: AtomicBool::new(false),
-            waiting: self.waiting,
-            answer: self.answer,
-        };
-        let area = self.answer.area(self.sleepers + self.ops)?;
-        desk.uffd
-            .register(area.page(0), area.len(), self.answer.mode())
-            .map_err(call("UFFDIO_REGISTER"))?;
+        let (desk, area) = Desk::new(self.waiting, self.answer, self.sleepers + self.ops)?;
         thread::scope(|scope| {
             self.measure(scope, &desk, &area, repeats)
                 .or_else(|error| die(&error))
@@ -117,11 +107,7 @@ impl Fault {
         repeats: usize,
     ) -> Result<Vec<Sample>> {
         self.put_to_sleep(scope, desk, area)?;
-        let readers = (0..self.readers)
-            .map(|_| spawn(scope, || desk.serve().unwrap_or_else(|error| die(&error))))
-            .collect::<Result<Vec<i32>>>()?;
-        wait_asleep(&readers);
-
+        desk.open(scope, self.readers)?;
         let touch = |pages: u64| {
             (self.sleepers..self.sleepers + pages).for_each(|page| self.answer.touch(area, page));
             Ok(())
@@ -139,8 +125,7 @@ impl Fault {
         }
 
         desk.reset(area, self.sleepers)?;
-        desk.last.store(true, Ordering::Relaxed);
-        touch(self.readers)?;
+        desk.close(|| touch(self.readers))?;
         if self.sleepers > 0 {
             desk.uffd
                 .zeropage(area.page(0), self.sleepers * PAGE, 0)
@@ -173,7 +158,7 @@ impl Fault {
 }
 
 /// Where faults are resolved.
-struct Desk {
+pub struct Desk {
     uffd: Uffd,
     source: Area,
     /// From now on, whoever has resolved a fault leaves. Changes while no fault is pending.
@@ -183,6 +168,41 @@ struct Desk {
 }
 
 impl Desk {
+    /// One for an area of so many pages, which is registered.
+    pub fn new(waiting: Waiting, answer: Answer, pages: u64) -> Result<(Self, Area)> {
+        let desk = Self {
+            uffd: open_with(waiting.flags(), answer.features())?,
+            source: Area::filled(1)?,
+            last: AtomicBool::new(false),
+            waiting,
+            answer,
+        };
+        let area = answer.area(pages)?;
+        desk.uffd
+            .register(area.page(0), area.len(), answer.mode())
+            .map_err(call("UFFDIO_REGISTER"))?;
+        Ok((desk, area))
+    }
+
+    /// Starts threads that resolve faults, and waits until all of them sleep.
+    pub fn open<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        threads: u64,
+    ) -> Result<()> {
+        let threads = (0..threads)
+            .map(|_| spawn(scope, || self.serve().unwrap_or_else(|error| die(&error))))
+            .collect::<Result<Vec<i32>>>()?;
+        wait_asleep(&threads);
+        Ok(())
+    }
+
+    /// Lets them leave, given as many faults as there are threads, while no others happen.
+    pub fn close(&self, faults: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.last.store(true, Ordering::Relaxed);
+        faults()
+    }
+
     /// One for the calling thread.
     fn inbox(&self) -> Result<Inbox<'_>> {
         Inbox::new(&self.uffd, self.waiting)
@@ -227,7 +247,7 @@ impl Desk {
     }
 
     /// Makes the pages from `first` on fault again.
-    fn reset(&self, area: &Area, first: u64) -> Result<()> {
+    pub fn reset(&self, area: &Area, first: u64) -> Result<()> {
         let (start, len) = (area.page(first), area.len() - first * PAGE);
         match self.answer {
             Answer::Copy | Answer::Map => area.discard(first),

@@ -6,16 +6,21 @@
 //! instruction, so that the figures are exact; elsewhere they are only what time it took.
 
 mod area;
+mod contention;
+mod crowd;
 mod event;
 mod fault;
 mod inbox;
+mod mappings;
 mod measure;
+mod memory;
 mod request;
 mod row;
 mod rows;
 mod signal;
 mod state;
 mod threads;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -32,7 +37,8 @@ use row::{Group, Row};
 /// The first line names the kernel. The others are samples: the row, the operations done, and per
 /// operation the nanoseconds (`cost`) and the voluntary context switches of the whole process. Where
 /// `unit` is given, `cost` is in that unit instead; `extra` has what else was counted. A row that the
-/// kernel cannot show is marked as `lacking`.
+/// kernel cannot show is marked as `lacking`. Rows of the group throughput need several processors, and
+/// are left out unless --group or =NAME asks for them.
 ///
 /// Exit status: 0, 1 if a call failed, 2 for bad options.
 #[derive(Parser)]
@@ -64,14 +70,26 @@ impl Options {
     fn rows(&self) -> std::result::Result<Vec<Row>, &str> {
         let mut rows = rows::all();
         rows.retain(|row| self.group.is_empty() || self.group.contains(&row.group));
+        // Throughput says something on several processors only, so it has to be asked for.
+        let asked = self.list || self.group.contains(&Group::Throughput);
+        let is_meant = |row: &Row, text: &str| {
+            row.is_called(text)
+                || row.name.contains(text) && (asked || row.group != Group::Throughput)
+        };
         if let Some(text) = self
             .rows
             .iter()
-            .find(|text| !rows.iter().any(|row| row.matches(text)))
+            .find(|text| !rows.iter().any(|row| is_meant(row, text)))
         {
             return Err(text);
         }
-        rows.retain(|row| self.rows.is_empty() || self.rows.iter().any(|text| row.matches(text)));
+        let all = [String::new()];
+        let texts = if self.rows.is_empty() {
+            &all
+        } else {
+            &self.rows[..]
+        };
+        rows.retain(|row| texts.iter().any(|text| is_meant(row, text)));
         Ok(rows)
     }
 }
@@ -111,7 +129,9 @@ fn main() -> ExitCode {
     let rows = match options.rows() {
         Ok(rows) => rows,
         Err(text) => {
-            eprintln!("uffd-cost: no row matches '{text}'");
+            eprintln!(
+                "uffd-cost: no row matches '{text}' (--list names them; throughput needs --group)"
+            );
             return ExitCode::from(2);
         }
     };

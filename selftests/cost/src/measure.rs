@@ -19,7 +19,7 @@ use crate::{call, Result};
 /// Pause between two looks at whether the process has become quiet.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How long the kernel gets to clear up after threads and memory that have gone.
-const REST: Duration = Duration::from_millis(100);
+pub const REST: Duration = Duration::from_millis(100);
 
 /// From now on, woken threads queue up behind the one that wakes them.
 ///
@@ -88,6 +88,21 @@ impl Sample {
             switches: (self::switches()? - switches) as f64 / ops as f64,
             extra: BTreeMap::new(),
         })
+    }
+
+    /// Several pieces of the same work as one.
+    pub fn sum(parts: &[Self]) -> Self {
+        let ops = parts.iter().map(|part| part.ops).sum();
+        let mean = |of: fn(&Self) -> f64| {
+            let total: f64 = parts.iter().map(|part| of(part) * part.ops as f64).sum();
+            total / ops as f64
+        };
+        Self {
+            ops,
+            cost: mean(|part| part.cost),
+            switches: mean(|part| part.switches),
+            extra: BTreeMap::new(),
+        }
     }
 }
 

@@ -16,6 +16,12 @@ pub enum Unit {
     /// Guest instructions per operation, if a nanosecond of the guest's clock is one.
     #[serde(rename = "instructions")]
     Instructions,
+    /// Bytes of one thing.
+    #[serde(rename = "bytes")]
+    Bytes,
+    /// Faults in a second of the guest's clock; more is better.
+    #[serde(rename = "faults/s")]
+    FaultsPerSecond,
 }
 
 /// Rows that are read together.
@@ -34,6 +40,10 @@ pub enum Group {
     Requests,
     /// What crowds cost
     Growth,
+    /// What the kernel keeps
+    Memory,
+    /// What several processors get done
+    Throughput,
 }
 
 /// One figure.
@@ -85,6 +95,11 @@ impl Row {
         }
     }
 
+    /// The same, counted in something else.
+    pub fn in_unit(self, unit: Unit) -> Self {
+        Self { unit, ..self }
+    }
+
     /// The same where there is no such figure without these features.
     pub fn needs(self, needs: u64) -> Self {
         Self { needs, ..self }
@@ -95,10 +110,9 @@ impl Row {
         Self { only_if, ..self }
     }
 
-    /// Whether the row is meant by this option.
-    pub fn matches(&self, text: &str) -> bool {
-        text.strip_prefix('=')
-            .map_or_else(|| self.name.contains(text), |name| self.name == name)
+    /// Whether an option names exactly this row.
+    pub fn is_called(&self, text: &str) -> bool {
+        text.strip_prefix('=') == Some(&self.name)
     }
 
     /// Whether a kernel that offers these features cannot show it.

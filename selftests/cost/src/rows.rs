@@ -6,13 +6,21 @@ use uffd::abi::*;
 
 use crate::fault::{Answer, Fault};
 use crate::inbox::{self, Waiting};
-use crate::row::{Group, Row};
-use crate::{event, request, signal, state};
+use crate::row::{Group, Row, Unit};
+use crate::{crowd, event, mappings, memory, request, signal, state, throughput};
 
 /// Threads asleep on other pages.
 const SLEEPERS: [u64; 5] = [0, 16, 256, 1024, 4096];
 /// Threads that wait for messages.
 const READERS: [u64; 4] = [1, 4, 16, 64];
+
+/// Threads in faults that nobody has read.
+const UNREAD: [u64; 4] = [1, 16, 256, 4096];
+/// Mappings in a range.
+const MAPPINGS: [u64; 5] = [1, 10, 100, 1000, 10_000];
+
+/// Faulting threads and readers on several processors.
+const TEAMS: [(u64, u64); 6] = [(1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4)];
 
 /// The least crowded round trip.
 const ROUND_TRIP: Fault = Fault {
@@ -27,6 +35,11 @@ const CROWDED_OPS: u64 = 500;
 
 const WP: u64 = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
 
+/// So many things of a name.
+fn count(n: u64, name: &str) -> String {
+    format!("{n} {name}{}", if n == 1 { "" } else { "s" })
+}
+
 /// All rows, in the order of the table.
 pub fn all() -> Vec<Row> {
     // Crowds last: what thousands of threads leave behind in the kernel shows in the rows after
@@ -37,6 +50,8 @@ pub fn all() -> Vec<Row> {
         background(),
         requests(),
         growth(),
+        kept(),
+        competing(),
     ]
     .into_iter()
     .flatten()
@@ -240,7 +255,10 @@ fn growth() -> Vec<Row> {
     };
     let waiters = |family, waiting, place: &'static str| {
         READERS.map(|readers| {
-            let about = format!("a fault with {readers} threads blocked in {place}");
+            let about = format!(
+                "a fault with {} blocked in {place}",
+                count(readers, "thread")
+            );
             let fault = Fault {
                 readers,
                 waiting,
@@ -260,6 +278,64 @@ fn growth() -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(waiters("readers", Waiting::Read, "read"));
     rows.extend(waiters("pollers", Waiting::Poll, "poll"));
+    rows.extend(MAPPINGS.map(|n| {
+        let about = format!(
+            "UFFDIO_REGISTER and UFFDIO_UNREGISTER of {} at once",
+            count(n, "mapping")
+        );
+        Row::point("mappings", n, about, move |repeats| {
+            mappings::register(repeats, n)
+        })
+    }));
+    rows.extend(UNREAD.map(|n| {
+        let about = format!("read of one message with {n} unread");
+        Row::point("unread", n, about, move |repeats| {
+            crowd::read_one(repeats, n)
+        })
+    }));
+    rows.extend(UNREAD.map(|n| {
+        let about = format!("one of {n} messages that one read gets");
+        Row::point("drain", n, about, move |repeats| {
+            crowd::read_all(repeats, n)
+        })
+    }));
     rows.extend(sleepers);
     rows
+}
+
+fn kept() -> Vec<Row> {
+    let row = |name, about, work: fn(usize) -> _| {
+        Row::new(Group::Memory, name, about, work)
+            .in_unit(Unit::Bytes)
+            .only_if(memory::is_told)
+    };
+    vec![
+        row(
+            "memory-context",
+            "slab objects of a descriptor after UFFDIO_API: context, file, inode and name",
+            memory::descriptor,
+        ),
+        row(
+            "memory-sleeper",
+            "slab objects of a thread asleep in a fault, beyond those of any thread that sleeps; \
+             its kernel stack is not counted",
+            crowd::memory,
+        ),
+    ]
+}
+
+fn competing() -> Vec<Row> {
+    let row = |(threads, readers)| {
+        let name = format!("throughput-{threads}x{readers}");
+        let about = format!(
+            "missing faults of {}, copied by {readers} in read",
+            count(threads, "thread")
+        );
+        Row::new(Group::Throughput, name, about, move |repeats| {
+            throughput::run(repeats, threads, readers)
+        })
+        .in_unit(Unit::FaultsPerSecond)
+        .only_if(throughput::has_processors)
+    };
+    TEAMS.map(row).into()
 }
