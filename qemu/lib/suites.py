@@ -152,6 +152,12 @@ SUITES = (
         needs_also=(("kernel", "c"),),
     ),
     Suite(
+        "study", "scenarios go as they should, and their traces show what they must",
+        lambda flavour: [QEMU / "study", "--check", "--flavour", flavour],
+        budget=900, read=read_ktap, flavours=("c", "rust"), long=("rust-debug",),
+        needs=("kernel", "programs"),
+    ),
+    Suite(
         "kunit", "the crate's unit tests in the kernel",
         lambda flavour: [QEMU / "kunit", "--flavour", flavour],
         budget=600, read=read_ktap, flavours=("rust-debug",), needs=("kernel", "programs"),

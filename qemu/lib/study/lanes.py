@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 # A thread that only faults has company from here on.
 MOST_SLEEPERS = 10
 SHOWN_SLEEPERS = 6
+# A context is given back by whoever happens to hold it last.
 _FAULTING = {"uffd_fault_queue", "uffd_fault_done", "uffd_fault_refused", "uffd_lock_drop",
-             "signal_deliver"}
+             "signal_deliver", "uffd_ctx_free"}
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,11 @@ class Lanes(unittest.TestCase):
         self.assertEqual([lane.name for lane in cast.lanes], ["manager", "context 1", "faulter"])
         self.assertEqual((cast.place("thread", 48), cast.place("thread", 7)), (2, None))
 
+    def test_who_gives_a_context_back_does_not_act(self):
+        last = sample.line("faulter", 48, 1_900_000, "uffd_ctx_free", "ctx=1")
+        cast = lanes.assign(model(sample.trace(*sample.begin(), *sample.fault(1, 48, 1), last)))
+        self.assertEqual([lane.name for lane in cast.lanes], ["manager", "context 1", "faulter"])
+
     def test_a_crowd_is_cut(self):
         for count, shown in ((10, 10), (11, 6), (300, 6)):
             cast = lanes.assign(model(sample.crowd(count)))

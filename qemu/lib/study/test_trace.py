@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tests of the reader of traces."""
 
+import re
 import unittest
 
+from common import ROOT
 from study import sample
-from study.trace import parse
+from study.trace import FIELDS, dumped, parse
+
+HEADER = ROOT / "include" / "trace" / "events" / "userfaultfd.h"
 
 
 def one(text):
@@ -54,6 +58,55 @@ class Lines(unittest.TestCase):
         self.assertEqual(parse(sample.trace(sample.root(), lost=7)).lost, 7)
         self.assertEqual(parse("CPU:1 [LOST 3 EVENTS]\n" + sample.root()).lost, 3)
         self.assertEqual(parse(sample.single()).lost, 0)
+
+
+class LastWords(unittest.TestCase):
+    """What a kernel that dies prints to its console."""
+
+    CONSOLE = (
+        "[   13.1] sysrq: Trigger a crash\n"
+        "[   13.2][   T46] Dumping ftrace buffer:\n"
+        "[   13.2][   T46] ---------------------------------\n"
+        "[   13.2][   T46]  manager-46      0.....    12us : uffd_ctx_create: ctx=1 flags=0x80800\n"
+        "[   13.3][   T46] CPU:1 [LOST 9 EVENTS]\n"
+        "[   13.3][   T46]  faulter-48      1...1. 13579us+: uffd_fault_queue: ctx=1 fault=1 "
+        "address=0x7f00 flags=0x0 reason=missing\n"
+        "[   13.4][   T46] ---------------------------------\n"
+        "[   13.4][   T46] Rebooting in 1 second\n")
+
+    def test_are_read(self):
+        trace = parse(dumped(self.CONSOLE))
+        self.assertEqual((trace.unreadable, trace.lost), ([], 9))
+        self.assertEqual([(line.comm, line.pid, line.cpu, line.time, line.event)
+                          for line in trace.lines],
+                         [("manager", 46, 0, 12, "uffd_ctx_create"),
+                          ("faulter", 48, 1, 13_579, "uffd_fault_queue")])
+
+    def test_may_be_cut_short_or_lacking(self):
+        self.assertEqual(len(parse(dumped(self.CONSOLE.partition("CPU:1")[0])).lines), 1)
+        self.assertEqual(dumped("[    1.0] all is well\n"), "")
+
+
+class Contract(unittest.TestCase):
+    """The fields are those that the kernel's header prints."""
+
+    def test_fields_of_the_header(self):
+        text = HEADER.read_text(encoding="utf-8")
+        found = {}
+        for part in re.split(r"\n(?=TRACE_EVENT|DECLARE_EVENT_CLASS|DEFINE_EVENT)", text)[1:]:
+            kind, name, rest = re.match(r"(\w+)\((\w+)(.*)", part, re.S).groups()
+            if kind == "DEFINE_EVENT":
+                event = re.match(r", (\w+)", rest)[1]
+                found[event] = classes[name]
+                continue
+            keys = re.findall(r"(\w+)=", re.search(r'TP_printk\("(.*?)"', rest, re.S)[1])
+            if kind == "TRACE_EVENT":
+                found[name] = " ".join(keys)
+            else:
+                classes = found.setdefault("", {})
+                classes[name] = " ".join(keys)
+        found.pop("")
+        self.assertEqual(found, FIELDS)
 
 
 if __name__ == "__main__":

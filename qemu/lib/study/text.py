@@ -6,9 +6,10 @@ from collections import Counter
 
 from study.words import announced, duration
 
-PHASES = ("queued to read", "read to woken", "woken to over")
+# The second is since the fault was queued where nobody has read it.
+PHASES = ("queued to read", "then to woken", "woken to over")
 _LISTED = 20
-_HEAD = ("fault", "thread", "address", "reason", "queued>read", "read>woken", "woken>over", "how")
+_HEAD = ("fault", "thread", "address", "reason", "queued>read", "then>woken", "woken>over", "how")
 
 
 def reason(fault):

@@ -53,6 +53,12 @@ _TEXT = {("console", "text"), ("tracing_mark_write", "text"), ("task_rename", "n
 _LINE = re.compile(
     r"\s*(?P<comm>.+)-(?P<pid>\d+)\s+(?:\([ \d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+(?:[^\s\d:]\S*\s+)?"
     r"(?P<seconds>\d+)\.(?P<micros>\d{6}):\s+(?P<event>\w+):\s?(?P<rest>.*)")
+# The kernel's last words: names are cut, and times count from the start of the trace.
+_DUMPED = re.compile(
+    r"\s*(?P<comm>.+)-(?P<pid>\d+)\s+(?P<cpu>\d+)[^\s\d:]\S*\s+(?P<micros>\d+)us.?\s*:\s+"
+    r"(?P<event>\w+):\s?(?P<rest>.*)")
+_STAMP = re.compile(r"^\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?")
+_DUMP_BEGIN, _DUMP_RULE = "Dumping ftrace buffer:", "-" * 20
 _COUNTS = re.compile(r"# entries-in-buffer/entries-written: (\d+)/(\d+)")
 _LOST = re.compile(r"CPU:\d+ \[LOST (\d+) EVENTS\]")
 _NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d+)$")
@@ -106,12 +112,29 @@ def parse(text):
         if lost := _LOST.match(raw):
             trace.lost += int(lost[1])
         elif raw.strip() and not raw.startswith("#"):
-            found = _LINE.fullmatch(raw)
+            found = _LINE.fullmatch(raw) or _DUMPED.fullmatch(raw)
             fields = found and _fields(found["event"], found["rest"].rstrip())
             if fields is None:
                 trace.unreadable.append(raw)
                 continue
-            time = int(found["seconds"]) * 1_000_000 + int(found["micros"])
+            seconds = int(found.groupdict().get("seconds", 0))
+            time = seconds * 1_000_000 + int(found["micros"])
             trace.lines.append(Line(found["comm"].strip(), int(found["pid"]), int(found["cpu"]),
                                     time, found["event"], fields))
     return trace
+
+
+def dumped(text):
+    """The lines of the trace that a kernel printed to its console before it died."""
+    lines, rules = None, 0
+    for raw in text.splitlines():
+        bare = _STAMP.sub("", raw)
+        if bare.startswith(_DUMP_BEGIN):
+            lines, rules = [], 0
+        elif lines is not None and bare.startswith(_DUMP_RULE):
+            rules += 1
+            if rules == 2:
+                break
+        elif lines is not None and rules == 1:
+            lines.append(bare)
+    return "".join(f"{line}\n" for line in lines or ())
