@@ -2,11 +2,13 @@
 """Tests of what a trace must show, of how scenarios went, and of the command's options."""
 
 import subprocess
+import tempfile
 import unittest
+from pathlib import Path
 
 import ktap
 from common import ROOT
-from study import check, played, sample
+from study import check, keep, played, sample
 from study.model import build
 from study.trace import parse
 
@@ -77,6 +79,45 @@ class Played(unittest.TestCase):
         found = played.read("ok 1 signal\n", result(reports=reports), ["signal"])
         self.assertEqual((found.reports, found.good), (["BUG"], False))
         self.assertTrue(played.read("ok 1 signal\n", result(), ["signal"]).good)
+
+
+class Kept(unittest.TestCase):
+    def setUp(self):
+        kept = tempfile.TemporaryDirectory()
+        self.addCleanup(kept.cleanup)
+        self.out = Path(kept.name)
+        self.guest = self.out / "guest"
+        (self.guest / "signal").mkdir(parents=True)
+        (self.guest / "signal" / keep.TRACE).write_text(sample.single(), encoding="utf-8")
+
+    def write(self, name, *problems, reports=()):
+        found = played.Played("Linux", {name: list(problems)}, list(reports))
+        return keep.write(self.out, self.guest / name, "what it is", "rust", found)
+
+    def test_all_of_it_in_place_of_the_old(self):
+        (self.out / "signal").mkdir()
+        (self.out / "signal" / "old").write_text("")
+        model, text = self.write("signal")
+        self.assertEqual(sorted(path.name for path in (self.out / "signal").iterdir()),
+                         ["index.html", "summary.txt", "trace.txt"])
+        self.assertEqual((self.out / "signal" / "summary.txt").read_text(encoding="utf-8"), text)
+        self.assertEqual(len(model.faults), 1)
+
+    def test_without_a_trace(self):
+        self.write("wp-loop", "the kernel panicked", reports=["Oops: <6b6b6b6b>"])
+        text = (self.out / "wp-loop" / "index.html").read_text(encoding="utf-8")
+        for part in ("the kernel panicked", "Oops: &lt;6b6b6b6b&gt;", "has nothing of userfaultfd"):
+            self.assertIn(part, text)
+
+    def test_last_words_are_of_the_first_without_a_trace(self):
+        console = self.out / "console.log"
+        names = ["signal", "wp-loop", "unread"]
+        keep.save_dump(self.guest, names, console)
+        self.assertEqual([path.name for path in self.guest.iterdir()], ["signal"])
+        console.write_text("Dumping ftrace buffer:\n" + "-" * 33 + "\n m-1  0..... 5us : x: y\n")
+        keep.save_dump(self.guest, names, console)
+        self.assertEqual((self.guest / "wp-loop" / keep.TRACE).read_text(), " m-1  0..... 5us : x: y\n")
+        self.assertFalse((self.guest / "unread").exists())
 
 
 class Options(unittest.TestCase):

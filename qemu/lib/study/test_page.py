@@ -12,7 +12,7 @@ from study.page import page
 from study.story import story
 from study.text import summary
 from study.trace import parse
-from study.words import duration, moment, outcome, span
+from study.words import announced, duration, moment, outcome, span
 
 _VOID = {"meta", "br"}
 
@@ -56,6 +56,13 @@ class Words(unittest.TestCase):
                          ["done", "4,096 bytes", "EEXIST", "-9999"])
         self.assertEqual(span(0x1000, 4096), "1 page at 0x1000")
         self.assertEqual(span(0, (1 << 64) - 1), "everybody")
+
+
+    def test_events(self):
+        f = {"arg0": 0x1000, "arg1": 0x3000, "arg2": 0x1000}
+        self.assertEqual([announced({"kind": kind, **f}) for kind in ("fork", "remap", "unmap")],
+                         ["fork, the child has context 4096", "remap of 1 page at 0x1000 to 0x3000",
+                          "unmap of 2 pages at 0x1000"])
 
 
 class Summary(unittest.TestCase):

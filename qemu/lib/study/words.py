@@ -80,7 +80,7 @@ def resolve(f):
 def announced(f):
     """An event with its arguments."""
     if f["kind"] == "fork":
-        return "fork"
+        return f"fork, the child has context {f['arg0']}"
     if f["kind"] == "remap":
         return f"remap of {span(f['arg0'], f['arg2'])} to {f['arg1']:#x}"
     return f"{f['kind']} of {span(f['arg0'], f['arg1'] - f['arg0'])}"
