@@ -32,7 +32,8 @@ class Endpoints:
 
 @dataclass
 class Machine:
-    """One guest machine. `mem` in MiB; `shares`: (tag, folder, read-only) over 9p."""
+    """One guest machine. `mem` in MiB; `shares`: (tag, folder, read-only) over 9p; `nodes` are the
+    kernel's invention, which one without NUMA does without."""
 
     kernel: Path
     smp: int
@@ -43,6 +44,7 @@ class Machine:
     interactive: bool = False
     append: str = ""
     shares: tuple = ()
+    nodes: int = 1
 
     @property
     def accel(self):
@@ -58,6 +60,8 @@ class Machine:
         if self.icount:
             # Calibrating it means many seconds of busy waiting, after which it is not trusted anyway.
             words.append("noapictimer")
+        if self.nodes > 1:
+            words.append(f"numa=fake={self.nodes}")
         if self.append:
             words.append(self.append)
         return " ".join(words)

@@ -35,6 +35,7 @@ class OptionsTest(unittest.TestCase):
             (["--flavour", "c", "--icount", "--kvm", "force"], "excludes --kvm"),
             (["--flavour", "c", "--smp", "0"], "too small"),
             (["--flavour", "c", "--smp", "two"], "not a number"),
+            (["--flavour", "c", "--nodes", "0"], "too small"),
             (["--flavour", "c", "--mem", "1"], "too small"),
             (["--flavour", "c", "--mem", "2T"], "not a size"),
             (["--flavour", "c", "--allow-report", "("], "no regular expression"),
@@ -63,6 +64,12 @@ class OptionsTest(unittest.TestCase):
         self.assertIn("-accel kvm", self.dry("--kvm", "force"))
         self.assertIn("-s -S", self.dry("--gdb"))
         self.assertIn("-serial mon:stdio", self.dry("--shell"))
+
+    def test_nodes(self):
+        self.assertIn(" numa=fake=2'", self.dry("--filter", "x"))
+        self.assertIn(" numa=fake=3'", self.dry("--nodes", "3", "--exec", "p"))
+        for args in (["--nodes", "1"], ["--shell"], ["--exec", "p"]):
+            self.assertNotIn("numa=", self.dry(*args))
 
     def test_host_root_is_read_only(self):
         # What follows the command is the command's, also when it looks like ours.
