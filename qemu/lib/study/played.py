@@ -4,7 +4,11 @@
 import re
 from dataclasses import dataclass, field
 
+from study.trace import DUMP
+
 _RESULT = re.compile(r"(not )?ok \d+ (\S+)$")
+# What uffd-study itself has to say before it gives up.
+_COMPLAINT = "uffd-study: "
 _KERNEL = re.compile(r"# (Linux .*)$")
 
 
@@ -21,6 +25,12 @@ class Played:
         return not self.reports and not any(self.problems.values())
 
 
+def _before_dump(text):
+    lines = text.splitlines()
+    end = next((at for at, line in enumerate(lines) if DUMP in line), len(lines))
+    return "\n".join(lines[:end])
+
+
 def read(text, result, names):
     """The outcome for these scenarios; `result` is what qemu/run wrote with --json."""
     kernel, problems, remarks = "Linux", {}, []
@@ -30,9 +40,10 @@ def read(text, result, names):
             remarks = []
         elif (found := _KERNEL.match(line)) and not problems:
             kernel = found[1]
-        elif line.startswith("# "):
-            remarks.append(line[2:])
-    reports = [report["text"] for report in result["reports"] if not report["allowed"]]
+        elif line.startswith(("# ", _COMPLAINT)):
+            remarks.append(line.removeprefix("# "))
+    # What follows of the trace is in the timeline.
+    reports = [_before_dump(report["text"]) for report in result["reports"] if not report["allowed"]]
     # With the guest all that was to come is gone, and so are remarks about the one that was on.
     lost = [*remarks, *result["reasons"]] or ["it was not played"]
     return Played(kernel, {name: problems.get(name, lost) for name in names}, reports)

@@ -73,12 +73,19 @@ class Played(unittest.TestCase):
     def test_nothing_was_said(self):
         found = played.read("", result(), ["single-fault"])
         self.assertEqual(found.problems, {"single-fault": ["it was not played"]})
+        found = played.read("1..1\nuffd-study: no events\n", result(), ["single-fault"])
+        self.assertEqual(found.problems, {"single-fault": ["uffd-study: no events"]})
 
     def test_report_of_the_kernel(self):
         reports = [{"text": "BUG", "allowed": False}, {"text": "WARNING", "allowed": True}]
         found = played.read("ok 1 signal\n", result(reports=reports), ["signal"])
         self.assertEqual((found.reports, found.good), (["BUG"], False))
         self.assertTrue(played.read("ok 1 signal\n", result(), ["signal"]).good)
+
+    def test_a_report_ends_where_the_trace_begins(self):
+        text = "Oops: 1\nRIP: x\n[    1.0] Dumping ftrace buffer:\n---\n m-1  0..... 5us : x: y"
+        found = played.read("", result(reports=[{"text": text, "allowed": False}]), ["signal"])
+        self.assertEqual(found.reports, ["Oops: 1\nRIP: x"])
 
 
 class Kept(unittest.TestCase):

@@ -58,7 +58,7 @@ _DUMPED = re.compile(
     r"\s*(?P<comm>.+)-(?P<pid>\d+)\s+(?P<cpu>\d+)[^\s\d:]\S*\s+(?P<micros>\d+)us.?\s*:\s+"
     r"(?P<event>\w+):\s?(?P<rest>.*)")
 _STAMP = re.compile(r"^\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?")
-_DUMP_BEGIN, _DUMP_RULE = "Dumping ftrace buffer:", "-" * 20
+DUMP, _DUMP_RULE = "Dumping ftrace buffer:", "-" * 20
 _COUNTS = re.compile(r"# entries-in-buffer/entries-written: (\d+)/(\d+)")
 _LOST = re.compile(r"CPU:\d+ \[LOST (\d+) EVENTS\]")
 _NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d+)$")
@@ -129,7 +129,7 @@ def dumped(text):
     lines, rules = None, 0
     for raw in text.splitlines():
         bare = _STAMP.sub("", raw)
-        if bare.startswith(_DUMP_BEGIN):
+        if bare.startswith(DUMP):
             lines, rules = [], 0
         elif lines is not None and bare.startswith(_DUMP_RULE):
             rules += 1
