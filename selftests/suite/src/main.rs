@@ -6,7 +6,8 @@ mod harness;
 mod tests;
 
 use clap::Parser;
-use harness::{run, skip, Test};
+use harness::{accounts, remains, run, skip, Test};
+use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,8 +30,17 @@ struct Options {
     /// Seconds a test may take
     #[arg(long, value_name = "SECS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
+    /// Run the tests up to N times, until one fails; each time is marked in the kernel's log
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    tries: u64,
+    /// Print contexts and memory in use instead, to be compared before and after
+    #[arg(long, hide = true, conflicts_with_all = ["list", "filter"])]
+    accounts: bool,
+    /// Print what is left of a freed context instead
+    #[arg(long, hide = true, conflicts_with_all = ["list", "filter", "accounts"])]
+    remains: bool,
     /// Run one test in this process, as the suite does for each
-    #[arg(long, value_name = "NAME", hide = true, conflicts_with_all = ["list", "filter"])]
+    #[arg(long, value_name = "NAME", hide = true, conflicts_with_all = ["list", "filter", "accounts", "remains"])]
     run_one: Option<String>,
 }
 
@@ -67,18 +77,31 @@ fn main() -> ExitCode {
 
 fn print(options: &Options, selected: &[Test]) -> io::Result<ExitCode> {
     let mut out = io::stdout().lock();
+    if options.accounts {
+        accounts::print(&mut out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.remains {
+        remains::print(&mut out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if options.list {
         for test in selected {
             writeln!(out, "{}", test.name())?;
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let totals = run::run_all(selected, Duration::from_secs(options.timeout), &mut out)?;
-    Ok(if totals.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    for number in 1..=options.tries {
+        if options.tries > 1 {
+            // So that what the kernel says can be told by try. Not everybody may.
+            let _ = fs::write("/dev/kmsg", format!("uffd-suite: try {number}"));
+        }
+        let totals = run::run_all(selected, Duration::from_secs(options.timeout), &mut out)?;
+        if totals.failed > 0 {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a test in this process.

@@ -30,6 +30,7 @@
 //! Memory that faults are played with comes from [`mem::Mapping`] and is only touched through its
 //! volatile accessors.
 
+pub mod accounts;
 pub mod aio;
 pub mod compat;
 pub mod inject;
@@ -40,6 +41,7 @@ pub mod process;
 pub mod protect;
 pub mod protectable;
 pub mod raw;
+pub mod remains;
 pub mod rng;
 pub mod run;
 pub mod scan;

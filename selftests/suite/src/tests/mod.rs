@@ -25,6 +25,7 @@ mod hugetlb;
 mod injection;
 mod injection_fill;
 mod injection_move;
+mod lab;
 mod layout;
 mod managed;
 mod memory;
@@ -88,6 +89,7 @@ const MODULES: &[&[Test]] = &[
     fill_races::TESTS,
     gup::TESTS,
     hugetlb::TESTS,
+    lab::TESTS,
     layout::TESTS,
     managed::TESTS,
     memory::TESTS,
