@@ -10,7 +10,12 @@
 
 use kernel::prelude::*;
 
+#[macro_use]
+mod defect;
+
 mod abstractions;
+#[cfg(CONFIG_USERFAULTFD_RUST_LAB)]
+mod lab;
 mod pure;
 mod seam;
 mod uffd;
@@ -28,6 +33,8 @@ struct Userfaultfd;
 
 impl kernel::Module for Userfaultfd {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        #[cfg(CONFIG_USERFAULTFD_RUST_LAB)]
+        lab::init();
         uffd::init()?;
         Ok(Self)
     }

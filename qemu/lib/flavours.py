@@ -37,6 +37,10 @@ FLAVOURS = {
         Flavour("rust-debug", "debug", ("base", "debug", "rust", "debug-rust"), 1955,
                 "Rust with KASAN, lockdep, SLUB poison, fault injection, KUnit"),
         Flavour("c-debug", "debug", ("base", "debug", "c"), 1955, "C with the same debug options"),
+        Flavour("rust-lab", "release", ("base", "rust", "lab"), 1918,
+                "Rust with bugs on purpose, see Documentation/lab.md"),
+        Flavour("rust-lab-debug", "debug", ("base", "debug", "rust", "debug-rust", "lab"), 1955,
+                "the same with all debug options of rust-debug"),
         Flavour("rust-small", "small", ("small", "rust"), 1400,
                 "Rust without SMP, THP, hugetlb, swap, memcg, per-VMA locks"),
     )

@@ -25,7 +25,7 @@ class OptionsTest(unittest.TestCase):
     def test_bad_options(self):
         for args, message in (
             ([], "--flavour"),
-            (["--flavour", "fortran"], "one of: rust c rust-debug c-debug rust-small"),
+            (["--flavour", "fortran"], "one of: rust c rust-debug c-debug rust-lab rust-lab-debug rust-small"),
             (["--flavour", "c", "--filter", "x", "--exec", "p"], "--filter is for the suite"),
             (["--flavour", "c", "--exec"], "needs a program"),
             (["--flavour", "c", "--host-root"], "needs a command"),

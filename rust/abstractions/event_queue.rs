@@ -137,6 +137,11 @@ impl<P: Announcement> EventQueue<P> {
         notify: impl FnOnce(),
         is_over: impl Fn() -> bool,
     ) -> Option<P> {
+        let state = if defect!(ExitWaits) {
+            BlockingState::Uninterruptible
+        } else {
+            STATE
+        };
         let mut announcer = UnsafeCell::new(Announcer {
             seq: 0,
             older: None,
@@ -160,18 +165,18 @@ impl<P: Announcement> EventQueue<P> {
                 trace::event_queue(&self.id, queued.seq, payload);
             }
             // Barrier **E**; pairs with **P** in `FileWaiters`.
-            task::set_current_state(STATE);
+            task::set_current_state(state);
         }
         notify();
 
         // SAFETY: The announcer is alive until this function returns.
         while !unsafe { Self::is_done(this) } {
-            if is_over() || task::signal_ends(STATE) {
+            if is_over() || task::signal_ends(state) {
                 break;
             }
             task::schedule();
             // The wake-up may be a late one for something else.
-            task::set_current_state(STATE);
+            task::set_current_state(state);
         }
         task::set_running();
 

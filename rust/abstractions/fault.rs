@@ -249,6 +249,7 @@ impl<'a, C: SlabObject> LockedFault<'a, C> {
     pub(crate) fn release(self) -> ReleasedFault {
         // SAFETY: By the type invariants the lock is held; `self` is gone after this.
         unsafe { bindings::uffd_release_fault_lock(self.vmf.as_ptr()) };
+        defect!(VmaAfterUnlock, lab::memory::look_at_vma(self.vmf));
         ReleasedFault(())
     }
 }

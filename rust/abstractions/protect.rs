@@ -98,6 +98,7 @@ impl Gather {
                 flags(change, *vma),
             )
         };
+        defect!(NoFlush, lab::memory::forget_flush(self.raw));
         usize::try_from(pages).map_err(|_| Error::from_errno(pages as i32))
     }
 }

@@ -126,6 +126,10 @@ impl<T: SlabObject> SlabRef<T> {
         // SAFETY: The cache exists and is never destroyed.
         let object = unsafe { bindings::uffd_kmem_cache_alloc(cache, bindings::GFP_KERNEL) };
         let object = NonNull::new(object.cast::<Counted<T>>()).ok_or(ENOMEM)?;
+        defect!(
+            RedZone,
+            lab::memory::clear_too_much(object.as_ptr().cast(), size_of::<Counted<T>>())
+        );
         // SAFETY: The object is ours alone and large enough; on success it is initialised and
         // stays where it is until it is freed.
         let made = unsafe {

@@ -53,6 +53,9 @@ use crate::pure::{
     },
 };
 
+#[cfg(CONFIG_USERFAULTFD_RUST_LAB)]
+#[path = "../lab/sleepers.rs"]
+mod lab_sleepers;
 #[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
 mod tests;
 
@@ -180,6 +183,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
         }
 
         let (found, result) = look_again();
+        defect!(TouchAfterWake, lab::busy_window(100));
         if found == SecondLook::Wait {
             // SAFETY: The sleeper is alive until this function returns.
             while !unsafe { Self::is_woken(this) } {
@@ -235,6 +239,10 @@ impl<M: FaultMessage> SleeperQueue<M> {
         }
         let mut links = self.links.lock();
         let oldest = links.oldest?;
+        defect!(
+            RefileWindow,
+            return lab_sleepers::claim_by_refiling(self, links, oldest)
+        );
         // SAFETY: `oldest` is linked, so it is alive while the lock is held.
         let claim = unsafe {
             links.unlink_unread(oldest);
@@ -297,6 +305,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
             // SAFETY: `sleeper` is linked, so it and its task are alive while the lock is held,
             // until the store of `woken`.
             unsafe {
+                defect!(TouchAfterWake, lab_sleepers::wake_too_early(sleeper));
                 next = Links::successor(sleeper)
                     .filter(|other| scope.locate(&(*other.as_ptr()).key) == Ordering::Equal);
                 links.remove(sleeper);

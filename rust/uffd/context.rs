@@ -130,6 +130,7 @@ impl Context {
         let context = Self::new(mm::current_mm()?, create_flags, features)?;
         // While nobody can close it.
         trace::ctx_create(&context.id, flags);
+        defect!(ExitWaits, super::events::lab_exit_wait::watch(&context)?);
         file::install(context, create_flags.file)
     }
 

@@ -37,6 +37,10 @@ use crate::{
     },
 };
 
+#[cfg(CONFIG_USERFAULTFD_RUST_LAB)]
+#[path = "../lab/exit_wait.rs"]
+pub(super) mod lab_exit_wait;
+
 /// A change of what a context serves.
 pub(crate) type Changing = mappings::Changing<Context>;
 
@@ -79,6 +83,7 @@ impl Unopened {
     /// A file takes it over.
     pub(super) fn open(mut self) -> SlabRef<Context> {
         self.closes = false;
+        defect!(ForkExtraPut, lab::references::put(&self.context));
         self.context.clone()
     }
 
@@ -113,6 +118,10 @@ fn announce(change: Changing, event: Event) {
         // Barrier **E** stands between the event and this.
         || context.waiters.notify_input(),
         || context.released(),
+    );
+    defect!(
+        ChangingLeak,
+        return lab::references::keep_if(unread, change)
     );
     drop(unread);
     // And with the end of `change` the mappings are no longer changing.

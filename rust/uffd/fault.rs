@@ -44,13 +44,18 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
     let Some(context) = fault.context_ref() else {
         return fault.sigbus();
     };
+    defect!(MissingGet, lab::references::put(&context));
     let message = message(&context, &fault, reason);
     // Before the thread counts as about to sleep, because this may sleep itself.
     let fault = fault.keep_tables();
+    defect!(NoRecheck, lab::window());
+    defect!(EarlyPut, lab::references::put(&context));
     let (found, released) = context
         .sleepers
         .sleep(message.address(), message, state, || {
-            let found = if !fault.lookup().must_wait(reason) {
+            let found = if defect!(NoRecheck) {
+                SecondLook::Wait
+            } else if !fault.lookup().must_wait(reason) {
                 SecondLook::Present
             } else if context.released() {
                 SecondLook::Released
@@ -65,6 +70,7 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
             }
             (found, released)
         });
+    defect!(EarlyPut, lab::references::get_late(&context));
     if found != SecondLook::Wait && context.has_input() {
         // Readers are told once per message, and we kept quiet about ours. But a reader told of
         // another one may have taken ours, which came first; then that one waits for this. That
@@ -98,5 +104,9 @@ fn message(context: &Context, fault: &LockedFault<'_, Context>, reason: Reason) 
         reason,
         thread,
     };
+    defect!(
+        PaddingLeak,
+        return lab::message::without_clearing(Message::page_fault(&fault, features))
+    );
     Message::page_fault(&fault, features)
 }

@@ -46,6 +46,7 @@ use crate::{
 pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result<(), Stop> {
     let protection = change.protection();
     let mm = ctx.mm().mmget_not_zero().ok_or(ESRCH)?;
+    let _early = defect!(LockOrder).then(|| ctx.mappings().stable());
     let lock = MmapReadLock::lock(&mm);
     let _stable = ctx.mappings().stable()?;
 

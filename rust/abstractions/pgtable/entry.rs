@@ -35,6 +35,10 @@ use super::{
     Pte, //
 };
 
+#[cfg(CONFIG_USERFAULTFD_RUST_LAB)]
+#[path = "../../lab/entry.rs"]
+mod lab_entry;
+
 /// Makes sure that page tables reach down to `address` in `vma` (`mfill_establish_pmd`).
 ///
 /// # Errors
@@ -198,6 +202,10 @@ impl<F: MapFolio> Ready<'_, F> {
     /// Those of [`Pmd::lock`]; `EEXIST`: something is there, other than a marker that userfaultfd
     /// left.
     pub(crate) fn map(self, write_protect: bool) -> Result {
+        defect!(
+            EexistLeak,
+            return lab_entry::map_or_leak(self, write_protect)
+        );
         let Self { place, folio } = self;
         let pte = place.lock()?.empty_or_marker()?;
         // SAFETY: By the type invariants.
@@ -247,6 +255,7 @@ impl<'v> PteGuard<'v> {
         if !now.is_none() && !now.is_uffd_marker() {
             return Err(EEXIST);
         }
+        defect!(EarlyUnlock, lab_entry::unlock_for_a_while(&self));
         // INVARIANT: Checked here, and the lock keeps it so.
         Ok(VacantPte(self))
     }

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Defects of the fault queue. A module of `abstractions::sleepers`.
+
+use core::ptr::NonNull;
+
+use kernel::sync::{
+    atomic::Release,
+    SpinLockGuard, //
+};
+
+use super::{
+    Claim,
+    FaultMessage,
+    Links,
+    Sleeper,
+    SleeperQueue, //
+};
+use crate::{
+    lab,
+    pure::wait::Delivery, //
+};
+
+/// Tells the sleeper that it is woken, and lets it go, while it is still linked.
+///
+/// # Safety
+///
+/// `sleeper` is linked.
+pub(super) unsafe fn wake_too_early<M>(sleeper: NonNull<Sleeper<M>>) {
+    // SAFETY: By the safety requirements it is alive.
+    unsafe { (*sleeper.as_ptr()).woken.store(true, Release) };
+    lab::busy_window(400);
+}
+
+/// Takes a message as C once did: the sleeper moves from one queue to another, and in between it is
+/// in neither.
+pub(super) fn claim_by_refiling<M: FaultMessage>(
+    queue: &SleeperQueue<M>,
+    mut links: SpinLockGuard<'_, Links<M>>,
+    oldest: NonNull<Sleeper<M>>,
+) -> Option<Claim<M>> {
+    // SAFETY: Linked, so it is alive while the lock is held.
+    let address = unsafe {
+        links.remove(oldest);
+        (*oldest.as_ptr()).key.address()
+    };
+    queue.mirror(&links);
+    drop(links);
+    lab::window();
+    let mut links = queue.links.lock();
+    // SAFETY: None, if the sleeper has left meanwhile: it was not linked, so nobody had to ask.
+    let claim = unsafe {
+        links.insert(oldest, address);
+        links.unlink_unread(oldest);
+        let sleeper = oldest.as_ptr();
+        (*sleeper).delivery = Delivery::Read;
+        Claim {
+            key: (*sleeper).key,
+            message: (*sleeper).message,
+        }
+    };
+    links.tally.take();
+    queue.mirror(&links);
+    Some(claim)
+}
