@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-FLAVOURS := rust c rust-debug c-debug rust-small
+FLAVOURS := rust c rust-debug c-debug rust-lab rust-lab-debug rust-small
 FLAVOUR ?= rust
 SELFTESTS := build/selftests/x86_64-unknown-linux-gnu/release
 
@@ -84,6 +84,11 @@ study: programs ## play SCENARIO with tracepoints on, and draw it (without SCENA
 		qemu/kernel build $(STUDY_FLAVOUR)
 		qemu/study --flavour $(STUDY_FLAVOUR) $(SCENARIO) $(ARGS)
 	fi
+
+.PHONY: study-matrix
+study-matrix: programs ## every bug of the laboratory, and what catches it
+	@qemu/kernel build rust-lab rust-lab-debug
+	@qemu/study-matrix $(ARGS)
 
 .PHONY: clippy
 clippy: kernel ## lint the crate with the kernel's flags

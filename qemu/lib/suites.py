@@ -130,13 +130,23 @@ SUITES = (
     Suite(
         "kernel", "build of the kernel, every requested option granted",
         lambda flavour: [QEMU / "kernel", "build", flavour],
-        budget=2700, flavours=("c", "rust", "rust-debug"), long=("rust-small", "c-debug"),
-        needs=("tree",),
+        budget=2700, flavours=("c", "rust", "rust-debug"),
+        long=("rust-small", "c-debug", "rust-lab", "rust-lab-debug"), needs=("tree",),
     ),
     Suite(
         "lint", "clippy of the crate with the kernel's lints",
         lambda flavour: [QEMU / "kernel", "clippy", flavour],
         budget=900, flavours=("rust",), needs=("kernel",),
+    ),
+    Suite(
+        "without-lab", "the crate's objects are the same without the laboratory's sources",
+        lambda flavour: [QEMU / "kernel", "without-lab"],
+        budget=900, flavours=("rust",), needs=("kernel",),
+    ),
+    Suite(
+        "kernel-without-lab", "the kernel is the same without the laboratory's sources",
+        lambda flavour: [QEMU / "kernel", "without-lab", "--whole"],
+        budget=1800, flavours=(), long=("rust",), needs=("kernel",),
     ),
     Suite(
         "guest", "the project's own suite in the guest",
@@ -168,6 +178,12 @@ SUITES = (
                          "--summary", rows_file("kselftest", flavour)],
         budget=10800, rows=True, flavours=("c", "rust"), long=("rust-debug", "c-debug"),
         needs=("kernel", "programs"),
+    ),
+    Suite(
+        "study-matrix", "every defect of the laboratory is caught, and a sound kernel is not",
+        lambda flavour: [QEMU / "study-matrix"],
+        budget=3600, flavours=(), long=("rust-lab",), needs=("kernel", "programs"),
+        needs_also=(("kernel", "rust-lab-debug"),),
     ),
     Suite(
         "configs", "kernels with one option off, C and Rust compared",
