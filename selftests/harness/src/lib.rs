@@ -14,6 +14,7 @@ pub mod managed;
 pub mod mem;
 pub mod pagemap;
 pub mod process;
+pub mod smaps;
 pub mod swap;
 pub mod task;
 pub mod tracing;

@@ -83,40 +83,17 @@ pub fn clear_soft_dirty() {
     fs::write("/proc/self/clear_refs", "4").expect("clear_refs");
 }
 
-/// A size of smaps for the mapping that starts at this address, in bytes.
-#[track_caller]
-pub fn smaps(start: u64, key: &str) -> u64 {
-    let text = fs::read_to_string("/proc/self/smaps").expect("smaps");
-    let head = format!("{start:x}-");
-    let lines = text.lines().skip_while(|line| !line.starts_with(&head));
-    size(lines, key)
-}
-
-/// What smaps says of the flags of the mapping that starts at this address.
-#[track_caller]
-pub fn vm_flags(start: u64) -> String {
-    let text = fs::read_to_string("/proc/self/smaps").expect("smaps");
-    let head = format!("{start:x}-");
-    text.lines()
-        .skip_while(|line| !line.starts_with(&head))
-        .find_map(|line| line.strip_prefix("VmFlags:"))
-        .expect("VmFlags")
-        .to_owned()
-}
-
 /// A size of /proc/self/status, such as RssAnon and VmSwap, in bytes.
 #[track_caller]
 pub fn status(key: &str) -> u64 {
-    size(
-        fs::read_to_string("/proc/self/status")
-            .expect("status")
-            .lines(),
-        key,
-    )
+    let text = fs::read_to_string("/proc/self/status").expect("status");
+    let size = text.lines().find_map(|line| size(line, key));
+    size.unwrap_or_else(|| panic!("no {key}"))
 }
 
-fn size<'a>(mut lines: impl Iterator<Item = &'a str>, key: &str) -> u64 {
-    let text = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-    let number = text.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-    number.unwrap_or_else(|| panic!("no {key}")) << 10
+/// The size in a line such as `Key:   12 kB`, in bytes.
+pub(crate) fn size(line: &str, key: &str) -> Option<u64> {
+    let text = line.strip_prefix(key)?.strip_prefix(':')?;
+    let number: u64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(number << 10)
 }

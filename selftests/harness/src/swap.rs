@@ -2,9 +2,9 @@
 
 //! Swap of a program's own, on a compressed block device in memory.
 
-use super::env::smaps_bytes;
 use super::mem::{Mapping, PAGE};
 use super::pagemap::{entries, Entry};
+use super::smaps;
 use super::task::until;
 use nix::errno::Errno;
 use std::ffi::CString;
@@ -92,6 +92,6 @@ pub fn page_out_shared(memory: &Mapping) {
         memory
             .advise(0, memory.len(), libc::MADV_PAGEOUT)
             .expect("MADV_PAGEOUT");
-        smaps_bytes(memory.start(), "Swap:") == memory.len()
+        smaps::bytes(memory.start(), "Swap") == memory.len()
     });
 }

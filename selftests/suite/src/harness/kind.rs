@@ -2,15 +2,18 @@
 
 //! The kinds of memory that can be registered, for tests that go through several of them.
 
+use super::env::{fdinfo, wait_queued};
 use super::mem::{memfd, memfd_with, Mapping, HUGE_PAGE, PAGE, RW};
 use super::need::{offers, Need};
+use super::protect::expect_message;
+use super::task::Faulter;
 use nix::fcntl::{open, OFlag};
 use nix::sys::stat::Mode;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use uffd::abi::UFFD_FEATURE_MISSING_HUGETLBFS;
+use uffd::abi::{UFFD_FEATURE_MISSING_HUGETLBFS, UFFD_PAGEFAULT_FLAG_WRITE};
 use uffd::Uffd;
 
 /// A kind of memory.
@@ -167,6 +170,23 @@ impl Memory {
     pub fn register(&self, uffd: &Uffd, mode: u64) {
         uffd.register(self.start(), self.len(), mode)
             .expect("UFFDIO_REGISTER");
+    }
+
+    /// A thread that sleeps in an access to a byte, a read or a write of this value, the message of
+    /// which has been read: it has these flags, besides that of a write.
+    #[track_caller]
+    pub fn faulter(&self, uffd: &Uffd, offset: u64, write: Option<u8>, flags: u64) -> Faulter<u8> {
+        let queued = fdinfo(uffd).total;
+        let (faulter, write) = match write {
+            None => (Faulter::read(&self.target, offset), 0),
+            Some(value) => {
+                let writer = Faulter::write(&self.target, offset, value);
+                (writer, UFFD_PAGEFAULT_FLAG_WRITE)
+            }
+        };
+        wait_queued(uffd, queued + 1);
+        expect_message(uffd, (self.start() + offset, self.unit()), flags | write);
+        faulter
     }
 
     /// The second mapping.

@@ -6,10 +6,11 @@
 //! is as good as any until the result is stored: a request that fails before that does not notice,
 //! and one that works has done its work although it answers EFAULT.
 
-use crate::harness::env::{fdinfo, vmas, wait_queued};
+use crate::harness::env::{fdinfo, wait_queued};
 use crate::harness::mem::{memfd, Mapping, PAGE};
 use crate::harness::need::has_request;
 use crate::harness::raw::{Argument, WORD};
+use crate::harness::smaps::vmas;
 use crate::harness::task::Faulter;
 use crate::harness::{expect_errno, registered, tests, uffd_with, Need};
 use std::os::fd::AsFd;

@@ -10,7 +10,7 @@ use crate::harness::mem::{Mapping, PAGE, RW};
 use crate::harness::process::Child;
 use crate::harness::task::{until, Faulter};
 use crate::harness::{
-    env, expect_errno, registered, sigbus, sleepers, tests, uffd_with, user, Need,
+    env, expect_errno, registered, sigbus, sleepers, smaps, tests, uffd_with, user, Need,
 };
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -189,7 +189,7 @@ fn next_20240805_splitting_and_merging() {
             }
         }
         // The mappings are as few as they can be and say what the model says.
-        let vmas = env::vmas(target.start(), target.end());
+        let vmas = smaps::vmas(target.start(), target.end());
         for (page, owner) in (0..).zip(owner) {
             let at = target.page(page);
             let vma = vmas.iter().find(|vma| vma.start <= at && at < vma.end);
@@ -336,7 +336,7 @@ fn close_against_registering() {
             Box::new(move || drop(uffd)),
         ]);
         // The last close has given everything up.
-        let vmas = env::vmas(target.start(), target.end());
+        let vmas = smaps::vmas(target.start(), target.end());
         assert!(vmas.iter().all(|vma| !vma.has("um")));
     }
 }

@@ -7,7 +7,7 @@ use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::process::Child;
 use crate::harness::task::{wait_asleep_in, Faulter};
 use crate::harness::{
-    blocking_uffd_with, env, expect_errno, registered, release, sleepers, tests, uffd_raw,
+    blocking_uffd_with, env, expect_errno, registered, release, sleepers, smaps, tests, uffd_raw,
     uffd_with, Need,
 };
 use nix::cmsg_space;
@@ -102,7 +102,7 @@ fn in_flight_over_a_socket() {
     let sleepers = sleepers(&uffd, &target, [0]);
     send(ours.as_fd(), &uffd);
     drop(uffd);
-    assert!(env::vmas(target.start(), target.end())[0].has("um"));
+    assert!(smaps::vmas(target.start(), target.end())[0].has("um"));
     let uffd = receive(theirs.as_fd());
     assert_eq!(env::fdinfo(&uffd).pending, 1);
     release(&uffd, &target, sleepers);
@@ -110,7 +110,7 @@ fn in_flight_over_a_socket() {
     registered_again(&uffd, &target);
     send(ours.as_fd(), &uffd);
     drop((uffd, ours, theirs));
-    assert!(!env::vmas(target.start(), target.end())[0].has("um"));
+    assert!(!smaps::vmas(target.start(), target.end())[0].has("um"));
 }
 
 fn registered_again(uffd: &Uffd, target: &Mapping) {
@@ -131,11 +131,11 @@ fn inherited_by_a_child() {
         assert_eq!(fault.address, target.page(1));
         assert_eq!(uffd.copy(target.page(1), target.page(0), PAGE, 0), Ok(PAGE));
         registered_again(&uffd, &extra);
-        assert!(!env::vmas(extra.start(), extra.end())[0].has("um"));
+        assert!(!smaps::vmas(extra.start(), extra.end())[0].has("um"));
     });
     assert_eq!(target.read(PAGE), 0x33);
     child.expect_success();
-    assert!(env::vmas(extra.start(), extra.end())[0].has("um"));
+    assert!(smaps::vmas(extra.start(), extra.end())[0].has("um"));
     assert_eq!(env::fdinfo(&uffd).total, 0);
 }
 
@@ -187,12 +187,12 @@ fn inherited_through_exec() {
     let program = Program::start();
     assert_eq!(program.link(uffd.as_raw_fd()), Some(NAME.into()));
     drop(uffd);
-    assert!(env::vmas(target.start(), target.end())[0].has("um"));
+    assert!(smaps::vmas(target.start(), target.end())[0].has("um"));
     assert!(!sleepers[0].is_finished());
     // The program was the last to have it.
     drop(program);
     assert!(sleepers.into_iter().all(|sleeper| sleeper.join() == 0));
-    assert!(!env::vmas(target.start(), target.end())[0].has("um"));
+    assert!(!smaps::vmas(target.start(), target.end())[0].has("um"));
 }
 
 fn closed_by_exec() {

@@ -49,20 +49,12 @@ fn missing_fault_of_every_kind() {
         let (uffd, memory) = (uffd_with(0), kind.map(2));
         memory.register(&uffd, MISSING);
         let inside = 5 * PAGE;
-        for (page, write) in [(1, false), (0, true)] {
-            let at = page * HUGE_PAGE + inside;
-            let faulter = match write {
-                false => Faulter::read(&memory.target, at),
-                true => Faulter::write(&memory.target, at, 9),
-            };
-            env::wait_queued(&uffd, 1);
-            let fault = uffd.read_event().unwrap().pagefault().unwrap();
-            let flags = if write { UFFD_PAGEFAULT_FLAG_WRITE } else { 0 };
-            // The address is that of the huge page.
-            assert_eq!((fault.address, fault.flags), (memory.at(page), flags));
-            let copied = uffd.copy(fault.address, source.start(), HUGE_PAGE, 0);
+        for (page, write) in [(1, None), (0, Some(9))] {
+            // The message has the address of the huge page.
+            let faulter = memory.faulter(&uffd, page * HUGE_PAGE + inside, write, 0);
+            let copied = uffd.copy(memory.at(page), source.start(), HUGE_PAGE, 0);
             assert_eq!(copied, Ok(HUGE_PAGE), "{kind:?}");
-            assert_eq!(faulter.join(), if write { 9 } else { 12 }, "{kind:?}");
+            assert_eq!(faulter.join(), write.unwrap_or(12), "{kind:?}");
         }
         expect_errno(uffd.read(), Errno::EAGAIN);
         expect_stamped(&memory, HUGE_PAGE, HUGE_PAGE, 7);

@@ -6,7 +6,7 @@ use crate::harness::mem::{Mapping, PAGE, RW};
 use crate::harness::process::Child;
 use crate::harness::task::Faulter;
 use crate::harness::{
-    env, expect_errno, registered, release, skip, sleepers, tests, uffd_with, user,
+    env, expect_errno, registered, release, skip, sleepers, smaps, tests, uffd_with, user,
 };
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
@@ -129,7 +129,7 @@ fn moving_away_from_a_sleeper() {
     // The sleeper waits at the old address, and the new one is not registered.
     assert_eq!(env::fdinfo(&uffd).total, 1);
     assert_eq!((place.read(0), place.read(PAGE)), (0, 3));
-    assert!(!env::vmas(place.start(), place.end())[0].has("um"));
+    assert!(!smaps::vmas(place.start(), place.end())[0].has("um"));
     target.map_over(0);
     uffd.wake(target.start(), PAGE).unwrap();
     assert_eq!(asleep.remove(0).join(), 0);
@@ -157,7 +157,7 @@ fn growing_and_shrinking_in_place() {
     uffd.register(target.start(), 2 * PAGE, MISSING).unwrap();
     let grown = user::remap(target.start(), 2 * PAGE, 4 * PAGE, None);
     assert_eq!(grown, Ok(target.start()));
-    let vmas = env::vmas(target.start(), target.end());
+    let vmas = smaps::vmas(target.start(), target.end());
     let registered: Vec<_> = vmas
         .iter()
         .map(|vma| (vma.start.max(target.start()), vma.has("um")))
@@ -169,7 +169,7 @@ fn growing_and_shrinking_in_place() {
     let shrunk = user::remap(target.start(), 4 * PAGE, 3 * PAGE, None);
     assert_eq!(shrunk, Ok(target.start()));
     target.map_over(3);
-    let kept = env::vmas(target.start(), target.page(2) + PAGE);
+    let kept = smaps::vmas(target.start(), target.page(2) + PAGE);
     assert!(kept.iter().all(|vma| vma.has("um")));
     uffd.wake(target.page(3), PAGE).unwrap();
     release(&uffd, &target, asleep);
@@ -233,7 +233,7 @@ fn locked_memory() {
     uffd.zeropage(target.start(), PAGE, 0).unwrap();
     assert!(asleep.into_iter().all(|sleeper| sleeper.join() == 0));
     expect_errno(target.advise(0, PAGE, libc::MADV_DONTNEED), Errno::EINVAL);
-    let vma = &env::vmas(target.start(), target.end())[0];
+    let vma = &smaps::vmas(target.start(), target.end())[0];
     assert!(vma.has("um") && vma.has("lo"));
 }
 

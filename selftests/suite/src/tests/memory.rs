@@ -4,6 +4,7 @@
 
 use crate::harness::mem::{Mapping, HUGE_PAGE, PAGE, RW};
 use crate::harness::process::{descriptor_of, Child};
+use crate::harness::scan::is_huge;
 use crate::harness::task::Faulter;
 use crate::harness::{env, expect_errno, skip, tests, uffd_with, Need};
 use nix::mount::{mount, MsFlags};
@@ -35,22 +36,6 @@ fn for_huge_pages() -> (Mapping, u64) {
     }
     let offset = target.start().next_multiple_of(HUGE_PAGE) - target.start();
     (target, offset)
-}
-
-/// Whether all of it is one huge page.
-fn is_huge(target: &Mapping, offset: u64) -> bool {
-    let start = target.start() + offset;
-    let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
-    let mut inside = false;
-    smaps.lines().any(|line| {
-        if let Some((first, _)) = line.split_once('-') {
-            if let Ok(first) = u64::from_str_radix(first, 16) {
-                inside = first <= start && start < target.end();
-            }
-        }
-        let huge = line.strip_prefix("AnonHugePages:");
-        inside && huge.is_some_and(|size| size.trim() == "2048 kB")
-    })
 }
 
 fn filling_onto_a_huge_page() {
@@ -110,7 +95,6 @@ fn fault_in_memory_for_huge_pages() {
 }
 
 fn collapse_of_filled_pages() {
-    const MADV_COLLAPSE: i32 = 25;
     let (target, offset) = for_huge_pages();
     let (uffd, source) = (uffd_with(0), Mapping::anon(512));
     source.fill(0, HUGE_PAGE, 7);
@@ -120,7 +104,7 @@ fn collapse_of_filled_pages() {
     let all_but_one = HUGE_PAGE - PAGE;
     let copied = uffd.copy(start, source.start(), all_but_one, 0);
     assert_eq!(copied, Ok(all_but_one));
-    let collapse = || target.advise(offset, HUGE_PAGE, MADV_COLLAPSE);
+    let collapse = || target.advise(offset, HUGE_PAGE, libc::MADV_COLLAPSE);
     assert!(collapse().is_err());
     let last = start + all_but_one;
     assert_eq!(uffd.copy(last, source.start(), PAGE, 0), Ok(PAGE));

@@ -69,22 +69,14 @@ fn fault_says_that_it_is_minor() {
     for kind in Kind::offered(KINDS) {
         let uffd = uffd_with(0);
         let memory = cached(kind, 2, &uffd);
-        for (page, write) in [(1, false), (0, true)] {
+        for (page, write) in [(1, None), (0, Some(9))] {
             let at = page * kind.unit() + 3;
-            let faulter = match write {
-                false => Faulter::read(&memory.target, at),
-                true => Faulter::write(&memory.target, at, 9),
-            };
-            env::wait_queued(&uffd, 1);
-            let fault = uffd.read_event().unwrap().pagefault().unwrap();
-            let flags = if write { UFFD_PAGEFAULT_FLAG_WRITE } else { 0 };
-            let flags = flags | UFFD_PAGEFAULT_FLAG_MINOR;
-            assert_eq!((fault.address, fault.flags), (memory.at(page), flags));
+            let faulter = memory.faulter(&uffd, at, write, UFFD_PAGEFAULT_FLAG_MINOR);
             // The manager may still change the page.
             memory.twin().write(at, 5);
-            let mapped = uffd.continue_pages(fault.address, kind.unit(), 0);
+            let mapped = uffd.continue_pages(memory.at(page), kind.unit(), 0);
             assert_eq!(mapped, Ok(kind.unit()), "{kind:?}");
-            assert_eq!(faulter.join(), if write { 9 } else { 5 }, "{kind:?}");
+            assert_eq!(faulter.join(), write.unwrap_or(5), "{kind:?}");
         }
         expect_errno(uffd.read(), Errno::EAGAIN);
     }
@@ -108,15 +100,12 @@ fn hole_is_missing_if_asked_for() {
         memory.register(&uffd, MODE | MISSING);
         let wants = [(0, UFFD_PAGEFAULT_FLAG_MINOR), (1, 0)];
         for (page, flags) in wants {
-            let faulter = Faulter::read(&memory.target, page * kind.unit());
-            env::wait_queued(&uffd, 1);
-            let fault = uffd.read_event().unwrap().pagefault().unwrap();
-            assert_eq!((fault.address, fault.flags), (memory.at(page), flags));
+            let faulter = memory.faulter(&uffd, page * kind.unit(), None, flags);
             if page == 1 {
                 // The manager puts the page into the file; then it can be mapped.
                 memory.twin().write(kind.unit(), 2);
             }
-            let mapped = uffd.continue_pages(fault.address, kind.unit(), 0);
+            let mapped = uffd.continue_pages(memory.at(page), kind.unit(), 0);
             assert_eq!(mapped, Ok(kind.unit()), "{kind:?}");
             assert_eq!(faulter.join(), page as u8 + 1);
         }
@@ -235,11 +224,7 @@ fn continue_with_write_protection() {
         // Reading is fine, writing is reported.
         assert_eq!(memory.read(0), 0);
         expect_errno(uffd.read(), Errno::EAGAIN);
-        let faulter = Faulter::write(&memory.target, 0, 8);
-        env::wait_queued(&uffd, 1);
-        let fault = uffd.read_event().unwrap().pagefault().unwrap();
-        let flags = UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE;
-        assert_eq!((fault.address, fault.flags), (memory.at(0), flags));
+        let faulter = memory.faulter(&uffd, 0, Some(8), UFFD_PAGEFAULT_FLAG_WP);
         assert_eq!(memory.twin().read(0), 0, "{kind:?}");
         uffd.writeprotect(memory.at(0), unit, 0).unwrap();
         assert_eq!(faulter.join(), 8);
@@ -258,11 +243,7 @@ fn continue_of_a_private_mapping() {
         let other = Mapping::file(memory.file().as_fd(), pages);
         stamp(&other, 0, unit, 1);
         memory.register(&uffd, MODE);
-        let faulter = Faulter::read(&memory.target, 0);
-        env::wait_queued(&uffd, 1);
-        let fault = uffd.read_event().unwrap().pagefault().unwrap();
-        let minor = UFFD_PAGEFAULT_FLAG_MINOR;
-        assert_eq!((fault.address, fault.flags), (memory.at(0), minor));
+        let faulter = memory.faulter(&uffd, 0, None, UFFD_PAGEFAULT_FLAG_MINOR);
         assert_eq!(uffd.continue_pages(memory.at(0), unit, 0), Ok(unit));
         assert_eq!(faulter.join(), 1);
         // It is the page of the file ...
@@ -332,11 +313,7 @@ fn continue_of_swapped_pages() {
     let twin = memory.twin();
     page_out_shared(twin);
     // The file has the page all the same.
-    let faulter = Faulter::read(&memory.target, 3 * PAGE);
-    env::wait_queued(&uffd, 1);
-    let fault = uffd.read_event().unwrap().pagefault().unwrap();
-    let minor = UFFD_PAGEFAULT_FLAG_MINOR;
-    assert_eq!((fault.address, fault.flags), (memory.at(3), minor));
+    let faulter = memory.faulter(&uffd, 3 * PAGE, None, UFFD_PAGEFAULT_FLAG_MINOR);
     let mapped = uffd.continue_pages(memory.at(0), 4 * PAGE, 0);
     assert_eq!(mapped, Ok(4 * PAGE));
     assert_eq!(faulter.join(), 3);

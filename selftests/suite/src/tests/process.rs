@@ -6,7 +6,7 @@ use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::process::{descriptor_of, Child};
 use crate::harness::task::{until, wait_asleep_in, Faulter};
 use crate::harness::{
-    env, expect_errno, registered, release, sigbus, sleepers, tests, uffd_with, user,
+    env, expect_errno, registered, release, sigbus, sleepers, smaps, tests, uffd_with, user,
 };
 use nix::sys::pthread::{pthread_kill, pthread_self, Pthread};
 use nix::sys::ptrace;
@@ -82,7 +82,7 @@ fn child_is_not_registered() {
         // What was there is there, what was not is zero: nobody is asked.
         assert_eq!((target.read(0), target.read(PAGE)), (5, 0));
         target.write(PAGE, 1);
-        assert!(!env::vmas(target.start(), target.end())
+        assert!(!smaps::vmas(target.start(), target.end())
             .iter()
             .any(|vma| vma.has("um")));
     })
@@ -90,7 +90,7 @@ fn child_is_not_registered() {
     expect_errno(uffd.read(), Errno::EAGAIN);
     // The parent is served as ever, also where the child's memory was its own.
     let sleepers = sleepers(&uffd, &target, [1]);
-    assert!(env::vmas(target.start(), target.end())[0].has("um"));
+    assert!(smaps::vmas(target.start(), target.end())[0].has("um"));
     release(&uffd, &target, sleepers);
 }
 

@@ -9,10 +9,10 @@ use super::write_protect::{FILES, WP};
 use crate::harness::env;
 use crate::harness::handler::Handler;
 use crate::harness::mem::{memfd, Mapping, PAGE};
-use crate::harness::pagemap::vm_flags;
 use crate::harness::process::{descriptor_of, Child};
 use crate::harness::protect::{expect_silence, protected, Against, DONTWAKE, ON};
 use crate::harness::protectable::{Kind, FILL};
+use crate::harness::smaps::vmas;
 use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::task::{until, Faulter};
 use crate::harness::{need, tests, uffd_with, user, Need};
@@ -57,12 +57,20 @@ fn handler(uffd: &Arc<Uffd>, against: Against) -> Handler {
 }
 
 /// Threads count in bytes of their own in pages that they share, while the pages are protected
-/// and unprotected. A page that is copied while somebody writes to the old one shows.
-fn counting(against: Against, kind: Kind, pages: u64, rounds: u64) {
+/// and unprotected, and while whatever the function starts lives. A page that is copied while
+/// somebody writes to the old one shows.
+pub(super) fn counting<M>(
+    against: Against,
+    kind: Kind,
+    pages: u64,
+    rounds: u64,
+    meanwhile: impl FnOnce(&Mapping) -> M,
+) {
     const THREADS: u64 = 4;
     let uffd = Arc::new(against.uffd(0));
     let target = against.registered(&uffd, kind.populated(pages));
     let handler = handler(&uffd, against);
+    let meanwhile = meanwhile(&target);
     let threads: Vec<_> = (1..=THREADS)
         .map(|thread| {
             let memory = Arc::clone(&target);
@@ -93,6 +101,7 @@ fn counting(against: Against, kind: Kind, pages: u64, rounds: u64) {
     for thread in threads {
         assert_eq!(thread.join(), rounds as u8);
     }
+    drop(meanwhile);
     let seen = handler.stop();
     println!("{kind:?}: {turns} turns, {} messages", seen.len());
     assert_eq!(env::fdinfo(&uffd).total, 0);
@@ -101,7 +110,7 @@ fn counting(against: Against, kind: Kind, pages: u64, rounds: u64) {
 fn fix_5_10_24_no_write_is_lost() {
     for kind in [Kind::Anon, Kind::Shared, Kind::Private] {
         if Kind::all().contains(&kind) {
-            counting(Write, kind, 4, 1500);
+            counting(Write, kind, 4, 1500, |_| ());
         }
     }
 }
@@ -109,7 +118,7 @@ fn fix_5_10_24_no_write_is_lost() {
 fn no_write_is_lost_with_rwp() {
     for kind in [Kind::Anon, Kind::Shared, Kind::Private] {
         if Kind::all().contains(&kind) {
-            counting(Access, kind, 4, 1000);
+            counting(Access, kind, 4, 1000, |_| ());
         }
     }
 }
@@ -431,8 +440,8 @@ fn registering_against_guard_pages() {
                     .unwrap();
             },
         );
-        let flags = vm_flags(target.start());
-        assert!(flags.contains(" gu"), "{flags}");
+        let found = vmas(target.start(), target.end());
+        assert!(found[0].has("gu"), "{found:?}");
     }
 }
 

@@ -2,10 +2,10 @@
 
 //! Registering and unregistering ranges, and what becomes of the mappings.
 
-use crate::harness::env::{vmas, Vma};
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::need::offers;
 use crate::harness::process::Child;
+use crate::harness::smaps::{vmas, Vma};
 use crate::harness::{expect_errno, tests, uffd_with, Need};
 use uffd::abi::*;
 use uffd::{Errno, Uffd};

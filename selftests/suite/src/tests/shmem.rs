@@ -57,17 +57,11 @@ fn missing_fault_of_every_kind() {
     for kind in Kind::SHMEM.into_iter().chain([Kind::PrivateFile]) {
         let (uffd, memory) = (uffd_with(0), kind.map(4));
         memory.register(&uffd, MISSING);
-        for (page, write) in [(1, false), (2, true)] {
-            let faulter = match write {
-                false => Faulter::read(&memory.target, page * PAGE),
-                true => Faulter::write(&memory.target, page * PAGE + 5, 9),
-            };
-            env::wait_queued(&uffd, 1);
-            let fault = uffd.read_event().unwrap().pagefault().unwrap();
-            let flags = if write { UFFD_PAGEFAULT_FLAG_WRITE } else { 0 };
-            assert_eq!((fault.address, fault.flags), (memory.at(page), flags));
-            assert_eq!(uffd.copy(fault.address, source.start(), PAGE, 0), Ok(PAGE));
-            assert_eq!(faulter.join(), if write { 9 } else { 7 }, "{kind:?}");
+        for (page, at, write) in [(1, 0, None), (2, 5, Some(9))] {
+            let faulter = memory.faulter(&uffd, page * PAGE + at, write, 0);
+            let copied = uffd.copy(memory.at(page), source.start(), PAGE, 0);
+            assert_eq!(copied, Ok(PAGE));
+            assert_eq!(faulter.join(), write.unwrap_or(7), "{kind:?}");
         }
         assert_eq!(memory.read(2 * PAGE), 7, "{kind:?}");
         expect_errno(uffd.read(), Errno::EAGAIN);

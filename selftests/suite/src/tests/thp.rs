@@ -7,6 +7,7 @@ use super::fill::failed;
 use crate::harness::env;
 use crate::harness::kind::{expect_stamped, stamp, stamped};
 use crate::harness::mem::{memfd, Mapping, HUGE_PAGE, PAGE, RW};
+use crate::harness::scan::is_huge;
 use crate::harness::task::Faulter;
 use crate::harness::{expect_errno, skip, tests, uffd_with, user, Need};
 use nix::unistd::pipe;
@@ -31,12 +32,11 @@ tests! {
 
 const THP: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 /// Says whether shared memory may have huge pages.
-const SHMEM_THP: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
-const SHMEM: Need = Need::Feature(UFFD_FEATURE_MISSING_SHMEM);
+pub(super) const SHMEM_THP: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+pub(super) const SHMEM: Need = Need::Feature(UFFD_FEATURE_MISSING_SHMEM);
 const MINOR: Need = Need::Feature(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_MISSING_SHMEM);
 const FILLS: Need = Need::Feature(UFFD_FEATURE_POISON);
 const MISSING: u64 = UFFDIO_REGISTER_MODE_MISSING;
-const MADV_COLLAPSE: i32 = 25;
 const PAGES: u64 = HUGE_PAGE / PAGE;
 
 /// Private memory, and the offset of a whole huge page in it.
@@ -62,7 +62,7 @@ fn private_huge() -> (Arc<Mapping>, u64) {
 }
 
 /// A file in memory of one huge page, mapped so that it can be a huge page.
-fn file() -> (OwnedFd, Arc<Mapping>, u64) {
+pub(super) fn file() -> (OwnedFd, Arc<Mapping>, u64) {
     let file = memfd(PAGES);
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let place = Mapping::new(2 * HUGE_PAGE, libc::PROT_NONE, flags, None, 0).unwrap();
@@ -80,18 +80,13 @@ fn collapse(memory: &Mapping, offset: u64) {
     const TRIES: usize = 100;
     let mut last = Errno::UnknownErrno;
     for _ in 0..TRIES {
-        match memory.advise(offset, HUGE_PAGE, MADV_COLLAPSE) {
+        match memory.advise(offset, HUGE_PAGE, libc::MADV_COLLAPSE) {
             Ok(()) => return,
             Err(errno) => last = errno,
         }
         std::thread::yield_now();
     }
     panic!("MADV_COLLAPSE: {last}");
-}
-
-/// Whether the mapping at the offset has a private huge page.
-fn is_huge(memory: &Mapping, offset: u64) -> bool {
-    env::smaps_bytes(memory.start() + offset, "AnonHugePages:") == HUGE_PAGE
 }
 
 /// The file's pages become a huge page of the page cache, mapped or not.
@@ -102,6 +97,20 @@ fn collapse_file(memory: &Mapping, offset: u64) {
     }
     stamp(memory, offset, HUGE_PAGE, 1);
     collapse(memory, offset);
+}
+
+/// A huge page of a file, not mapped but registered for minor faults.
+fn cached() -> (Uffd, Arc<Mapping>, u64) {
+    let (_file, memory, offset) = file();
+    collapse_file(&memory, offset);
+    memory
+        .advise(offset, HUGE_PAGE, libc::MADV_DONTNEED)
+        .unwrap();
+    let uffd = uffd_with(0);
+    let start = memory.start() + offset;
+    uffd.register(start, HUGE_PAGE, UFFDIO_REGISTER_MODE_MINOR)
+        .unwrap();
+    (uffd, memory, offset)
 }
 
 fn every_fill_onto_a_huge_page_fails() {
@@ -170,7 +179,9 @@ fn poison_keeps_a_range_from_collapsing() {
     let last = start + HUGE_PAGE - PAGE;
     assert_eq!(uffd.poison(last, PAGE, 0), Ok(PAGE));
     for _ in 0..3 {
-        assert!(memory.advise(offset, HUGE_PAGE, MADV_COLLAPSE).is_err());
+        assert!(memory
+            .advise(offset, HUGE_PAGE, libc::MADV_COLLAPSE)
+            .is_err());
     }
     let (_reader, writer) = pipe().unwrap();
     let written = user::write(writer.as_fd(), last, 1);
@@ -195,7 +206,9 @@ fn hole_keeps_shared_memory_from_collapsing() {
     let from = source.start() + hole + PAGE;
     assert_eq!(uffd.copy(start + hole + PAGE, from, rest, 0), Ok(rest));
     for _ in 0..3 {
-        assert!(memory.advise(offset, HUGE_PAGE, MADV_COLLAPSE).is_err());
+        assert!(memory
+            .advise(offset, HUGE_PAGE, libc::MADV_COLLAPSE)
+            .is_err());
     }
     let faulter = Faulter::read(&memory, offset + hole);
     env::wait_queued(&uffd, 1);
@@ -228,15 +241,8 @@ fn fills_onto_a_huge_page_of_a_file() {
 }
 
 fn continue_maps_parts_of_a_huge_page() {
-    let (_file, memory, offset) = file();
-    collapse_file(&memory, offset);
-    memory
-        .advise(offset, HUGE_PAGE, libc::MADV_DONTNEED)
-        .unwrap();
-    let uffd = uffd_with(0);
+    let (uffd, memory, offset) = cached();
     let start = memory.start() + offset;
-    uffd.register(start, HUGE_PAGE, UFFDIO_REGISTER_MODE_MINOR)
-        .unwrap();
     for page in [0u64, 5, 300, 511] {
         let at = offset + page * PAGE;
         let faulter = Faulter::read(&memory, at);
@@ -255,15 +261,8 @@ fn continue_maps_parts_of_a_huge_page() {
 }
 
 fn continue_of_a_huge_page_at_once() {
-    let (_file, memory, offset) = file();
-    collapse_file(&memory, offset);
-    memory
-        .advise(offset, HUGE_PAGE, libc::MADV_DONTNEED)
-        .unwrap();
-    let uffd = uffd_with(0);
+    let (uffd, memory, offset) = cached();
     let start = memory.start() + offset;
-    uffd.register(start, HUGE_PAGE, UFFDIO_REGISTER_MODE_MINOR)
-        .unwrap();
     assert_eq!(uffd.continue_pages(start, HUGE_PAGE, 0), Ok(HUGE_PAGE));
     expect_stamped(&memory, offset, HUGE_PAGE, 1);
     memory.fill(offset + 9 * PAGE, 2, 0x33);
@@ -271,9 +270,14 @@ fn continue_of_a_huge_page_at_once() {
     expect_errno(uffd.read(), Errno::EAGAIN);
 }
 
-/// Fills and drops pages in one thread while another one collapses the range.
+/// Fills and drops pages in one thread while another one collapses the range by this function,
+/// which says how often it did.
 #[track_caller]
-fn check_collapsing(memory: &Arc<Mapping>, offset: u64) {
+pub(super) fn check_collapsing(
+    memory: &Arc<Mapping>,
+    offset: u64,
+    collapse: impl Fn(&Mapping) -> usize + Send + 'static,
+) {
     const ROUNDS: usize = 12;
     let uffd = Arc::new(uffd_with(0));
     let start = memory.start() + offset;
@@ -284,10 +288,7 @@ fn check_collapsing(memory: &Arc<Mapping>, offset: u64) {
         let mut collapsed = 0;
         for _ in 0..ROUNDS {
             go.wait();
-            for _ in 0..20 {
-                let done = other.advise(offset, HUGE_PAGE, MADV_COLLAPSE);
-                collapsed += usize::from(done.is_ok());
-            }
+            collapsed += collapse(&other);
             go.wait();
         }
         collapsed
@@ -331,14 +332,25 @@ fn fill_all(uffd: &Uffd, start: u64, source: u64, round: usize) {
     }
 }
 
+/// Collapses a range again and again.
+fn collapse_often(offset: u64) -> impl Fn(&Mapping) -> usize {
+    move |memory| {
+        let once = |_: &u32| {
+            let done = memory.advise(offset, HUGE_PAGE, libc::MADV_COLLAPSE);
+            done.is_ok()
+        };
+        (0..20).filter(once).count()
+    }
+}
+
 fn cve_2024_46787_fills_against_collapsing() {
     let (memory, offset) = private();
-    check_collapsing(&memory, offset);
+    check_collapsing(&memory, offset, collapse_often(offset));
 }
 
 fn cve_2024_46787_fills_against_collapsing_of_files() {
     let (_file, memory, offset) = file();
-    check_collapsing(&memory, offset);
+    check_collapsing(&memory, offset, collapse_often(offset));
 }
 
 fn fills_against_faults_of_neighbours() {

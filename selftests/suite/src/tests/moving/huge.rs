@@ -3,11 +3,11 @@
 //! Huge pages: moved as they are where that is possible, else split.
 
 use super::*;
-use crate::harness::pagemap::{self, entries, entry, frames};
+use crate::harness::pagemap::{entries, entry, frames};
 use crate::harness::process::Child;
 use crate::harness::setting::Setting;
 use crate::harness::uring::Uring;
-use crate::harness::{sleepers, tests, user};
+use crate::harness::{sleepers, smaps, tests, user};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ tests! {
     shared_large_page_is_busy [LARGE, Need::Root, MOVE];
 }
 
-pub(super) const THP: Need = Need::Path("/sys/kernel/mm/transparent_hugepage/enabled");
+pub(in crate::tests) const THP: Need = Need::Path("/sys/kernel/mm/transparent_hugepage/enabled");
 pub(super) const LARGE: Need = Need::Path(LARGE_SETTING);
 const LARGE_SETTING: &str = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";
 /// Pages of a large page that is not huge.
@@ -53,7 +53,7 @@ pub(super) fn for_huge(huge_pages: u64) -> Mapping {
 
 /// Bytes in huge pages.
 fn huge_bytes(memory: &Mapping) -> u64 {
-    pagemap::smaps(memory.start(), "AnonHugePages")
+    smaps::bytes(memory.start(), "AnonHugePages")
 }
 
 /// Huge pages with stamps from 1 on in each of their pages.
@@ -185,7 +185,7 @@ fn huge_zero_page_stays_one() {
     let moved = uffd.move_pages(dst.start(), src.start(), HUGE_PAGE, 0);
     assert_eq!(moved, Ok(HUGE_PAGE));
     assert_eq!(frames(dst.start(), TABLE), before);
-    assert_eq!(pagemap::smaps(dst.start(), "Anonymous"), 0);
+    assert_eq!(smaps::bytes(dst.start(), "Anonymous"), 0);
     expect_holes(&src, 0, TABLE);
     stamp(&dst, 8 * PAGE, 1);
     assert_eq!((dst.read(7 * PAGE), dst.read(9 * PAGE)), (0, 0));

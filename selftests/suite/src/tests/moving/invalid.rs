@@ -5,10 +5,10 @@
 //! What is wrong with the argument alone is in `errno::fill`.
 
 use super::*;
-use crate::harness::env::vmas;
 use crate::harness::mem::{memfd, memfd_with};
 use crate::harness::process::Child;
 use crate::harness::raw::{Argument, UNTOUCHED};
+use crate::harness::smaps::vmas;
 use crate::harness::{skip, tests, uffd_raw, user};
 use crate::tests::layout::named;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};

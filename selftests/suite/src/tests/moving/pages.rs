@@ -6,7 +6,7 @@ use super::*;
 use crate::harness::handler::Handler;
 use crate::harness::pagemap::{self, clear_soft_dirty, entries, entry, frames};
 use crate::harness::slab::Ledger;
-use crate::harness::{env, expect_errno, release, skip, sleepers, tests, user};
+use crate::harness::{env, expect_errno, release, skip, sleepers, smaps, tests, user};
 use std::sync::Arc;
 use uffd::Event;
 
@@ -73,9 +73,9 @@ fn pages_arrive_in_order() {
     // What the program itself has used meanwhile is little.
     let change = pagemap::status("RssAnon").abs_diff(resident);
     assert!(change < PAGES / 2 * PAGE, "{change} bytes");
-    assert_eq!(pagemap::smaps(src.start(), "Rss"), 0);
-    assert_eq!(pagemap::smaps(dst.start(), "Rss"), PAGES * PAGE);
-    assert_eq!(pagemap::smaps(dst.start(), "Private_Dirty"), PAGES * PAGE);
+    assert_eq!(smaps::bytes(src.start(), "Rss"), 0);
+    assert_eq!(smaps::bytes(dst.start(), "Rss"), PAGES * PAGE);
+    assert_eq!(smaps::bytes(dst.start(), "Private_Dirty"), PAGES * PAGE);
 }
 
 /// Moves pages of which so many lie before a border of the source, and of the destination.
@@ -269,7 +269,7 @@ fn zero_page_stays_one() {
     let moved = uffd.move_pages(dst.start(), src.start(), 3 * PAGE, 0);
     assert_eq!(moved, Ok(3 * PAGE));
     assert_eq!(frames(dst.start(), 2), [zero, zero]);
-    assert_eq!(pagemap::smaps(dst.start(), "Anonymous"), PAGE);
+    assert_eq!(smaps::bytes(dst.start(), "Anonymous"), PAGE);
     assert!(entry(src.page(0)).is_hole());
     // It is a page of one's own as soon as it is written to.
     dst.write(0, 1);
@@ -414,8 +414,8 @@ fn locked_pages_stay_locked() {
     user::mlock_with(dst.start(), dst.len(), MLOCK_ONFAULT).unwrap();
     let moved = uffd.move_pages(dst.start(), src.start(), 4 * PAGE, 0);
     assert_eq!(moved, Ok(4 * PAGE));
-    assert_eq!(pagemap::smaps(dst.start(), "Locked"), 4 * PAGE);
-    assert_eq!(pagemap::smaps(src.start(), "Locked"), 0);
+    assert_eq!(smaps::bytes(dst.start(), "Locked"), 4 * PAGE);
+    assert_eq!(smaps::bytes(src.start(), "Locked"), 0);
     expect_stamps(&dst, 0, 4, 1);
 }
 
@@ -466,7 +466,7 @@ fn there_and_back_many_times() {
     let resident = pagemap::status("RssAnon");
     (0..200).for_each(|_| there_and_back());
     expect_stamps(&src, 0, PAGES, 1);
-    assert_eq!(pagemap::smaps(dst.start(), "Rss"), 0);
+    assert_eq!(smaps::bytes(dst.start(), "Rss"), 0);
     let change = pagemap::status("RssAnon").abs_diff(resident);
     assert!(change < 100 * PAGE, "{change} bytes");
     ledger.settle();

@@ -223,7 +223,10 @@ fn writes_are_not_lost() {
 }
 
 /// Moves parts of stamped memory there and back, while another thread does something.
-fn there_and_back_against(rounds: u64, meanwhile: impl Fn(&[Arc<Mapping>; 2]) + Send + 'static) {
+pub(in crate::tests) fn there_and_back_against(
+    rounds: u64,
+    meanwhile: impl Fn(&[Arc<Mapping>; 2]) + Send + 'static,
+) {
     const PIECE: u64 = 64;
     let uffd = uffd_with(0);
     let memory = [for_huge(1), for_huge(1)].map(Arc::new);
@@ -259,11 +262,10 @@ fn there_and_back_against(rounds: u64, meanwhile: impl Fn(&[Arc<Mapping>; 2]) + 
 }
 
 fn cve_2024_46787_moving_against_collapse() {
-    const MADV_COLLAPSE: i32 = 25;
     there_and_back_against(60, |memory| {
         for one in memory {
             // It fails as often as not.
-            let _ = one.advise(0, HUGE_PAGE, MADV_COLLAPSE);
+            let _ = one.advise(0, HUGE_PAGE, libc::MADV_COLLAPSE);
         }
     });
 }

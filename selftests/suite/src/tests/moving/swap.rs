@@ -7,7 +7,7 @@ use super::*;
 use crate::harness::pagemap::{self, entries, entry, frames};
 use crate::harness::swap::{page_out, SwapArea, CONTROL};
 use crate::harness::task::Faulter;
-use crate::harness::{sleepers, tests, user};
+use crate::harness::{sleepers, smaps, tests, user};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -41,9 +41,9 @@ fn swapped_pages_move() {
     assert!(left.iter().all(|entry| entry.is_hole()));
     assert!(there.iter().all(|entry| entry.soft_dirty()));
     assert_eq!(pagemap::status("VmSwap"), swapped);
-    assert_eq!(pagemap::smaps(dst.start(), "Swap"), PAGES * PAGE);
+    assert_eq!(smaps::bytes(dst.start(), "Swap"), PAGES * PAGE);
     expect_stamps(&dst, 0, PAGES, 1);
-    assert_eq!(pagemap::smaps(dst.start(), "Rss"), PAGES * PAGE);
+    assert_eq!(smaps::bytes(dst.start(), "Rss"), PAGES * PAGE);
     // It is a page like any other, in both directions.
     page_out(&dst, 0, PAGE);
     src.advise(0, PAGE, libc::MADV_DONTNEED).unwrap();
