@@ -14,6 +14,15 @@ BOOT = """\
 [    0.500000] traps: suite[72] trap int3 ip:401000 sp:7ffe00000000 error:0
 """
 
+# Tests make memory fail on purpose.
+BROKEN_MEMORY = """\
+[    4.031821] Injecting memory failure for pfn 0x4559 at process virtual address 0x7f921573b000
+[    4.051691] Memory failure: 0x4559: Sending SIGBUS to suite:57 due to hardware memory corruption
+[    4.052579] Memory failure: 0x4559: recovery action for dirty LRU page: Recovered
+[    4.825274] Memory failure: 0x4c05: recovery action for huge page: Recovered
+[    4.826000] Memory failure: 0x4c05: already hardware poisoned
+"""
+
 WARN = """\
 [    5.000000] ------------[ cut here ]------------
 [    5.000001] WARNING: mm/userfaultfd.c:100 at example+0x10/0x20, CPU#1: suite/80
@@ -110,6 +119,9 @@ class ConsoleTest(unittest.TestCase):
         watcher = watch(BOOT)
         self.assertEqual(watcher.reports, [])
         self.assertFalse(watcher.panicked)
+
+    def test_broken_memory_is_no_report(self):
+        self.assertEqual(watch(BOOT + BROKEN_MEMORY).reports, [])
 
     def test_every_kind(self):
         for kind, lines in HEADLINES.items():

@@ -57,6 +57,13 @@ impl SwapArea {
         self.configure("mem_limit", PAGE);
     }
 
+    /// Gives it up in the middle of something. It is known not to be in use any more.
+    #[track_caller]
+    pub fn off(&self) {
+        // SAFETY: the path is a string that ends with a NUL and outlives the call.
+        Errno::result(unsafe { libc::swapoff(self.device.as_ptr()) }).expect("swapoff");
+    }
+
     fn configure(&self, name: &str, value: u64) {
         let path = format!("/sys/block/zram{}/{name}", self.number);
         fs::write(path, value.to_string()).expect("zram");

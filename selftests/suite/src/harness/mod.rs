@@ -36,6 +36,7 @@ pub mod compat;
 pub mod inject;
 pub mod kind;
 pub mod need;
+pub mod nodes;
 pub mod pool;
 pub mod process;
 pub mod protect;

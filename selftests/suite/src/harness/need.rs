@@ -3,7 +3,7 @@
 //! What a test may need of the machine.
 
 use super::env::kernel_release;
-use super::mem::HUGE_PAGE;
+use super::pool;
 use std::fs;
 use std::path::Path;
 use uffd::abi::*;
@@ -93,7 +93,7 @@ pub fn feature_names(mask: u64) -> String {
 
 /// Free huge pages, after an attempt to have as many as wanted.
 fn free_huge_pages(want: u64) -> u64 {
-    let folder = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", HUGE_PAGE >> 10);
+    let folder = pool::folder();
     let read = |file: &str| -> u64 {
         let text = fs::read_to_string(format!("{folder}/{file}")).unwrap_or_default();
         text.trim().parse().unwrap_or(0)

@@ -16,13 +16,22 @@ pub struct Pool {
     pub surplus: u64,
 }
 
+/// Gives all pages back to the kernel that nobody has. Tests that need some ask for them.
+pub fn empty_pool() {
+    fs::write(format!("{}/nr_hugepages", folder()), "0").expect("nr_hugepages");
+}
+
+/// Where the kernel tells of it.
+pub fn folder() -> String {
+    format!("/sys/kernel/mm/hugepages/hugepages-{}kB", HUGE_PAGE >> 10)
+}
+
 impl Pool {
     /// The counts now.
     #[track_caller]
     pub fn now() -> Pool {
         let read = |file: &str| -> u64 {
-            let folder = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", HUGE_PAGE >> 10);
-            let text = fs::read_to_string(format!("{folder}/{file}")).expect(file);
+            let text = fs::read_to_string(format!("{}/{file}", folder())).expect(file);
             text.trim().parse().expect("a number")
         };
         Pool {

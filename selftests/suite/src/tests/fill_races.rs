@@ -9,6 +9,8 @@
 use super::shmem::blocks;
 use crate::harness::kind::{stamp, stamped, Kind, Memory};
 use crate::harness::mem::{Mapping, PAGE};
+use crate::harness::nodes::{addresses, try_send, NODES};
+use crate::harness::pool::Pool;
 use crate::harness::process::Target;
 use crate::harness::setting::Setting;
 use crate::harness::swap::{SwapArea, CONTROL};
@@ -37,6 +39,8 @@ tests! {
     fills_against_the_end_of_the_process [SHMEM, MINOR];
     huge_fills_against_the_end_of_the_process [HUGETLB, Need::Hugetlb(4)];
     fills_against_compaction [SHMEM, Need::Root, Need::Path(COMPACT)];
+    fills_against_nodes [SHMEM, NODES];
+    huge_fills_against_nodes [HUGETLB, NODES, Need::Hugetlb(4)];
     fills_against_swapping [SHMEM, MINOR, Need::Root, Need::Path(CONTROL)];
     fills_against_swapping_from_outside [SHMEM, Need::Root, Need::Path(CONTROL)];
     fills_against_merging [Need::Root, Need::Path(KSM)];
@@ -159,12 +163,12 @@ fn copy_against_truncation() {
 }
 
 fn copy_against_truncation_of_huge_pages() {
-    let before = crate::harness::pool::Pool::now();
+    let before = Pool::now();
     let memory = Arc::new(Kind::HugeMemfd.map(2));
     against(&memory, MISSING, copy, truncate);
     expect_no_page_left(&memory);
     drop(memory);
-    assert_eq!(crate::harness::pool::Pool::now(), before);
+    assert_eq!(Pool::now(), before);
 }
 
 fn copy_against_punching() {
@@ -308,11 +312,11 @@ fn fills_against_the_end_of_the_process() {
 }
 
 fn huge_fills_against_the_end_of_the_process() {
-    let before = crate::harness::pool::Pool::now();
+    let before = Pool::now();
     for kind in [Kind::HugePrivate, Kind::HugeMemfd] {
         fill_to_the_end(kind, 6);
     }
-    assert_eq!(crate::harness::pool::Pool::now(), before);
+    assert_eq!(Pool::now(), before);
 }
 
 fn fills_against_compaction() {
@@ -326,6 +330,31 @@ fn fills_against_compaction() {
             memory.advise(0, len, libc::MADV_DONTNEED).unwrap();
         });
     }
+}
+
+/// Moves what is there to the other node, then drops it.
+fn send_and_drop(memory: &Memory, round: u64) {
+    try_send(&addresses(memory, memory.unit()), (round % 2) as i32);
+    if round % 4 == 3 {
+        let len = memory.len();
+        memory.advise(0, len, libc::MADV_DONTNEED).unwrap();
+    }
+}
+
+fn fills_against_nodes() {
+    for kind in [Kind::Anon, Kind::PrivateFile, Kind::Memfd] {
+        let memory = Arc::new(kind.map(PAGES));
+        against(&memory, MISSING, copy, send_and_drop);
+    }
+}
+
+fn huge_fills_against_nodes() {
+    let before = Pool::now();
+    for kind in [Kind::HugePrivate, Kind::HugeMemfd] {
+        let memory = Arc::new(kind.map(2));
+        against(&memory, MISSING, copy, send_and_drop);
+    }
+    assert_eq!(Pool::now(), before);
 }
 
 fn fills_against_swapping() {

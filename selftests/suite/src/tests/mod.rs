@@ -22,13 +22,16 @@ mod fill_bad_input;
 mod fill_races;
 mod gup;
 mod hugetlb;
+mod hwpoison;
 mod injection;
 mod injection_fill;
 mod injection_move;
+mod khugepaged;
 mod lab;
 mod layout;
 mod managed;
 mod memory;
+mod migration;
 mod minor;
 mod missing;
 mod moving;
@@ -89,10 +92,13 @@ const MODULES: &[&[Test]] = &[
     fill_races::TESTS,
     gup::TESTS,
     hugetlb::TESTS,
+    hwpoison::TESTS,
+    khugepaged::TESTS,
     lab::TESTS,
     layout::TESTS,
     managed::TESTS,
     memory::TESTS,
+    migration::TESTS,
     minor::TESTS,
     missing::TESTS,
     moving::huge::TESTS,

@@ -4,13 +4,13 @@
 
 use super::huge::{for_huge, large_scene, while_forked, LARGE};
 use super::*;
-use crate::harness::pagemap::{self, entries, entry, frames};
+use crate::harness::pagemap::{self, entries, entry, frames, Entry};
 use crate::harness::swap::{page_out, SwapArea, CONTROL};
-use crate::harness::task::Faulter;
+use crate::harness::task::{until, Faulter};
 use crate::harness::{sleepers, smaps, tests, user};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 tests! {
@@ -23,6 +23,7 @@ tests! {
     shared_swapped_page_is_busy [Need::Root, SWAP, MOVE];
     moved_page_still_needs_writing [Need::Root, SWAP, MOVE];
     swapped_page_is_protected_again [Need::Root, SWAP, Need::Feature(UFFD_FEATURE_MOVE | UFFD_FEATURE_RWP)];
+    moving_against_swapoff [Need::Root, SWAP, MOVE];
     cve_2025_38242_moving_against_swapping [Need::Root, SWAP, MOVE];
 }
 
@@ -211,6 +212,44 @@ fn swapped_page_is_protected_again() {
     uffd.rwprotect(dst.start(), PAGE, 0).unwrap();
     for one in asleep {
         assert_eq!(one.join(), 1);
+    }
+}
+
+fn moving_against_swapoff() {
+    const PAGES: u64 = 64;
+    for round in 0..8 {
+        let area = SwapArea::new();
+        let (uffd, src, dst) = scene(PAGES);
+        page_out(&src, 0, src.len());
+        assert_eq!(pagemap::status("VmSwap"), PAGES * PAGE);
+        let barrier = Arc::new(Barrier::new(2));
+        let go = Arc::clone(&barrier);
+        let thread = Faulter::spawn(move || {
+            go.wait();
+            // It looks for what is in use until nothing is, wherever that went meanwhile.
+            area.off();
+        });
+        barrier.wait();
+        for page in 0..PAGES {
+            // From both ends, as whoever looks may come from one.
+            let page = if round % 2 == 0 {
+                page
+            } else {
+                PAGES - 1 - page
+            };
+            until(|| {
+                match uffd.move_pages(dst.page(page), src.page(page), PAGE, 0) {
+                    Ok(_) => return true,
+                    Err(partial) => assert_eq!(partial.errno, Errno::EAGAIN, "page {page}"),
+                }
+                false
+            });
+        }
+        thread.join();
+        assert_eq!(pagemap::status("VmSwap"), 0);
+        assert!(entries(dst.start(), PAGES).into_iter().all(Entry::present));
+        assert!(entries(src.start(), PAGES).into_iter().all(Entry::is_hole));
+        expect_stamps(&dst, 0, PAGES, 1);
     }
 }
 
