@@ -3,7 +3,7 @@
 //! What a test may need of the machine.
 
 use super::env::kernel_release;
-use super::pool;
+use super::{pool, swap};
 use std::fs;
 use std::path::Path;
 use uffd::abi::*;
@@ -23,6 +23,8 @@ pub enum Need {
     Feature(u64),
     /// A kernel of this release or a later one.
     Release(u32, u32),
+    /// Swap of a test's own: a kernel that swaps, and the device for it.
+    Swap,
     /// A file or device that exists.
     Path(&'static str),
 }
@@ -52,9 +54,15 @@ impl Need {
                 (have < (major, minor))
                     .then(|| format!("needs Linux {major}.{minor}, this is {release}"))
             }
-            Need::Path(path) => (!Path::new(path).exists()).then(|| format!("needs {path}")),
+            Need::Swap => [swap::CONTROL, "/proc/swaps"].iter().find_map(missing),
+            Need::Path(path) => missing(&path),
         }
     }
+}
+
+/// What is wrong if a file does not exist.
+fn missing(path: &&str) -> Option<String> {
+    (!Path::new(path).exists()).then(|| format!("needs {path}"))
 }
 
 /// Whether the handshake offers all of these features, for tests that go by it.

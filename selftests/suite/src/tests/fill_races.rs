@@ -13,7 +13,7 @@ use crate::harness::nodes::{addresses, try_send, NODES};
 use crate::harness::pool::Pool;
 use crate::harness::process::Target;
 use crate::harness::setting::Setting;
-use crate::harness::swap::{SwapArea, CONTROL};
+use crate::harness::swap::SwapArea;
 use crate::harness::task::Faulter;
 use crate::harness::{expect_errno, tests, uffd_with, user, Need};
 use nix::fcntl::{fallocate, FallocateFlags};
@@ -41,8 +41,8 @@ tests! {
     fills_against_compaction [SHMEM, Need::Root, Need::Path(COMPACT)];
     fills_against_nodes [SHMEM, NODES];
     huge_fills_against_nodes [HUGETLB, NODES, Need::Hugetlb(4)];
-    fills_against_swapping [SHMEM, MINOR, Need::Root, Need::Path(CONTROL)];
-    fills_against_swapping_from_outside [SHMEM, Need::Root, Need::Path(CONTROL)];
+    fills_against_swapping [SHMEM, MINOR, Need::Root, Need::Swap];
+    fills_against_swapping_from_outside [SHMEM, Need::Root, Need::Swap];
     fills_against_merging [Need::Root, Need::Path(KSM)];
 }
 

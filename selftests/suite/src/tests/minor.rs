@@ -7,7 +7,7 @@ use crate::harness::handler::Handler;
 use crate::harness::kind::{expect_stamped, stamp, stamped, Kind, Memory};
 use crate::harness::mem::{Mapping, PAGE, RW};
 use crate::harness::pool::Pool;
-use crate::harness::swap::{page_out_shared, SwapArea, CONTROL};
+use crate::harness::swap::{page_out_shared, SwapArea};
 use crate::harness::task::Faulter;
 use crate::harness::{env, expect_errno, tests, uffd_with, Need};
 use nix::sys::uio::{pread, pwrite};
@@ -34,7 +34,7 @@ tests! {
     continue_without_minor_mode [MINOR];
     continue_of_memory_without_a_file [MINOR];
     continue_of_huge_memory_without_a_file [HUGE_MINOR, Need::Hugetlb(2)];
-    continue_of_swapped_pages [MINOR, Need::Root, Need::Path(CONTROL)];
+    continue_of_swapped_pages [MINOR, Need::Root, Need::Swap];
     copy_where_the_file_has_a_page [MINOR];
     stores_before_continue_are_seen [MINOR, Need::Cpus(2)];
     stores_before_continue_are_seen_in_huge_pages [

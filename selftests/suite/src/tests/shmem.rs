@@ -6,7 +6,7 @@ use super::fill::{failed, partly};
 use crate::harness::handler::Handler;
 use crate::harness::kind::{expect_stamped, stamped, Kind, Memory};
 use crate::harness::mem::{memfd, memfd_with, Mapping, HUGE_PAGE, PAGE, RW};
-use crate::harness::swap::{page_out_shared, SwapArea, CONTROL};
+use crate::harness::swap::{page_out_shared, SwapArea};
 use crate::harness::task::Faulter;
 use crate::harness::{env, expect_errno, registered, tests, uffd_with, Need};
 use nix::fcntl::{fallocate, fcntl, open, FallocateFlags, FcntlArg, OFlag, SealFlag};
@@ -26,7 +26,7 @@ tests! {
     copy_is_seen_by_the_other_mapping [Need::Feature(SHMEM)];
     copy_is_read_from_the_file [Need::Feature(SHMEM)];
     copy_of_many_pages_stops_at_a_cached_one [Need::Feature(SHMEM)];
-    swapped_page_is_there [Need::Feature(SHMEM), Need::Root, Need::Path(CONTROL)];
+    swapped_page_is_there [Need::Feature(SHMEM), Need::Root, Need::Swap];
     zeropage_is_a_page_of_the_file [Need::Feature(SHMEM)];
     page_of_the_file_is_not_missing [Need::Feature(SHMEM)];
     punched_hole_is_missing_again [Need::Feature(SHMEM)];

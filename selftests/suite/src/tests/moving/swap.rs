@@ -2,10 +2,10 @@
 
 //! Pages in swap, and on their way there and back.
 
-use super::huge::{for_huge, large_scene, while_forked, LARGE};
+use super::huge::{for_huge, large_scene, while_forked, LARGE, THP};
 use super::*;
 use crate::harness::pagemap::{self, entries, entry, frames, Entry};
-use crate::harness::swap::{page_out, SwapArea, CONTROL};
+use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::task::{until, Faulter};
 use crate::harness::{sleepers, smaps, tests, user};
 use std::os::fd::AsFd;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 tests! {
     swapped_pages_move [Need::Root, SWAP, MOVE];
     pages_of_every_state_move_at_once [Need::Root, SWAP, MOVE];
-    swapped_huge_page_moves [Need::Root, SWAP, MOVE];
+    swapped_huge_page_moves [Need::Root, SWAP, THP, MOVE];
     swapped_destination_is_present [Need::Root, SWAP, MOVE];
     page_in_the_swap_cache_moves_along [Need::Root, SWAP, MOVE];
     large_page_in_the_swap_cache_is_busy [Need::Root, SWAP, LARGE, MOVE];
@@ -27,7 +27,7 @@ tests! {
     cve_2025_38242_moving_against_swapping [Need::Root, SWAP, MOVE];
 }
 
-const SWAP: Need = Need::Path(CONTROL);
+const SWAP: Need = Need::Swap;
 
 fn swapped_pages_move() {
     const PAGES: u64 = 32;
