@@ -223,10 +223,7 @@ fn writes_are_not_lost() {
 }
 
 /// Moves parts of stamped memory there and back, while another thread does something.
-pub(in crate::tests) fn there_and_back_against(
-    rounds: u64,
-    meanwhile: impl Fn(&[Arc<Mapping>; 2]) + Send + 'static,
-) {
+pub fn there_and_back_against(rounds: u64, act: impl Fn(&[Arc<Mapping>; 2]) + Send + 'static) {
     const PIECE: u64 = 64;
     let uffd = uffd_with(0);
     let memory = [for_huge(1), for_huge(1)].map(Arc::new);
@@ -237,7 +234,7 @@ pub(in crate::tests) fn there_and_back_against(
         let (memory, stop) = (memory.clone(), Arc::clone(&stop));
         Faulter::spawn(move || {
             while !stop.load(Ordering::SeqCst) {
-                meanwhile(&memory);
+                act(&memory);
                 std::thread::yield_now();
             }
         })
