@@ -6,6 +6,8 @@ use super::env::{fdinfo, wait_queued};
 use super::mem::{memfd, memfd_with, Mapping, HUGE_PAGE, PAGE, RW};
 use super::need::{offers, Need};
 use super::protect::expect_message;
+use super::scan::is_huge;
+use super::skip;
 use super::task::Faulter;
 use nix::fcntl::{open, OFlag};
 use nix::sys::stat::Mode;
@@ -13,14 +15,21 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use uffd::abi::{UFFD_FEATURE_MISSING_HUGETLBFS, UFFD_PAGEFAULT_FLAG_WRITE};
+use uffd::abi::{
+    UFFD_FEATURE_MISSING_HUGETLBFS, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFD_PAGEFAULT_FLAG_WRITE,
+};
 use uffd::Uffd;
+
+/// What the first byte of each page of [`Kind::populated`] is.
+pub const FILL: u8 = 0x5c;
 
 /// A kind of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Private and anonymous.
+    /// Private and anonymous, in single pages.
     Anon,
+    /// The same in huge pages that are mapped as one.
+    Thp,
     /// A file in memory, mapped private.
     PrivateFile,
     /// Shared and anonymous.
@@ -63,7 +72,43 @@ impl Kind {
         kinds.filter(|kind| huge || !kind.is_huge()).collect()
     }
 
-    /// Whether the memory consists of huge pages.
+    /// The kinds that this kernel has and can protect, one for each sort of page table; prints them.
+    /// Huge pages are there for what tests do to them.
+    #[track_caller]
+    pub fn protectable() -> Vec<Kind> {
+        // Four huge pages shared, and four private ones with the pages of their file.
+        const SOME: u64 = 12;
+        let mut all = vec![Kind::Anon];
+        if Path::new("/sys/kernel/mm/transparent_hugepage/enabled").exists() {
+            all.push(Kind::Thp);
+        }
+        if offers(UFFD_FEATURE_WP_HUGETLBFS_SHMEM) {
+            all.extend([Kind::Memfd, Kind::PrivateFile]);
+            if Path::new("/sys/kernel/mm/hugepages").exists() {
+                if let Some(reason) = Need::Hugetlb(SOME).missing() {
+                    skip(&reason);
+                }
+                all.extend([Kind::HugeMemfd, Kind::HugePrivateFile]);
+            }
+        }
+        println!("kinds: {all:?}");
+        all
+    }
+
+    /// Those of them that are files.
+    #[track_caller]
+    pub fn protectable_files() -> Vec<Kind> {
+        let mut files = Kind::protectable();
+        files.retain(|kind| !kind.is_anon());
+        files
+    }
+
+    /// Whether it is private memory without a file, of pages that are not huge by themselves.
+    pub fn is_anon(self) -> bool {
+        matches!(self, Kind::Anon | Kind::Thp)
+    }
+
+    /// Whether the memory consists of huge pages of hugetlbfs.
     pub fn is_huge(self) -> bool {
         matches!(
             self,
@@ -75,12 +120,12 @@ impl Kind {
     pub fn is_shared(self) -> bool {
         !matches!(
             self,
-            Kind::Anon | Kind::PrivateFile | Kind::HugePrivate | Kind::HugePrivateFile
+            Kind::Anon | Kind::Thp | Kind::PrivateFile | Kind::HugePrivate | Kind::HugePrivateFile
         )
     }
 
-    /// Bytes of a page.
-    pub fn unit(self) -> u64 {
+    /// Bytes of what a message tells of and what is filled or resolved at once.
+    pub fn grain(self) -> u64 {
         if self.is_huge() {
             HUGE_PAGE
         } else {
@@ -88,55 +133,94 @@ impl Kind {
         }
     }
 
-    /// Maps so many pages, of which none is there.
+    /// Bytes of a page: of what is mapped by one entry of a page table.
+    pub fn unit(self) -> u64 {
+        match self {
+            Kind::Thp => HUGE_PAGE,
+            _ => self.grain(),
+        }
+    }
+
+    /// The single pages of some pages, counted from the start of the mapping.
+    pub fn pages(self, units: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        let each = self.unit() / PAGE;
+        let pages = units.into_iter().map(|unit| unit * each..(unit + 1) * each);
+        pages.flatten().collect()
+    }
+
+    /// A mapping of so many pages, of which none is there, and its file if it has a descriptor.
     #[track_caller]
-    pub fn map(self, units: u64) -> Memory {
+    pub fn alone(self, units: u64) -> (Mapping, Option<OwnedFd>) {
         let len = units * self.unit();
-        let pages = len / PAGE;
         let anonymous = |flags: i32| {
             let flags = flags | libc::MAP_ANONYMOUS;
-            Mapping::new(len, RW, flags, None, 0).expect("mmap")
+            (Mapping::new(len, RW, flags, None, 0).expect("mmap"), None)
         };
-        let private = |file: &OwnedFd| {
-            let file = Some(file.as_fd());
-            Mapping::new(len, RW, libc::MAP_PRIVATE, file, 0).expect("mmap")
+        let of_file = |file: OwnedFd| {
+            let flags = if self.is_shared() {
+                libc::MAP_SHARED
+            } else {
+                libc::MAP_PRIVATE
+            };
+            let mapping = Mapping::new(len, RW, flags, Some(file.as_fd()), 0).expect("mmap");
+            (mapping, Some(file))
         };
-        let shared = |file: OwnedFd| {
-            let [target, twin] = [(); 2].map(|()| Mapping::file(file.as_fd(), pages));
-            (target, Some(twin), Some(file))
-        };
-        let huge_file = || memfd_with(c"uffd-suite", libc::MFD_HUGETLB | libc::MFD_HUGE_2MB, len);
-        let (target, twin, file) = match self {
-            Kind::Anon => (Mapping::anon(units), None, None),
-            Kind::PrivateFile => {
-                let file = memfd(units);
-                (private(&file), None, Some(file))
-            }
-            Kind::SharedAnon => {
-                let target = Mapping::shared(units);
-                let twin = target.again();
-                (target, Some(twin), None)
-            }
-            Kind::Memfd => shared(memfd(units)),
+        match self {
+            Kind::Anon => (Mapping::lone(units), None),
+            Kind::Thp => (Mapping::aligned(units), None),
+            Kind::SharedAnon => (Mapping::shared(units), None),
+            Kind::PrivateFile | Kind::Memfd => of_file(memfd(units)),
             Kind::Tmpfs => {
                 let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
                 let file = open(&std::env::temp_dir(), flags, Mode::S_IRWXU).expect("O_TMPFILE");
                 nix::unistd::ftruncate(&file, len as i64).expect("ftruncate");
-                shared(file)
+                of_file(file)
             }
-            Kind::HugePrivate => (anonymous(libc::MAP_PRIVATE | libc::MAP_HUGETLB), None, None),
-            Kind::HugePrivateFile => {
-                let file = huge_file();
-                (private(&file), None, Some(file))
+            Kind::HugePrivate => anonymous(libc::MAP_PRIVATE | libc::MAP_HUGETLB),
+            Kind::HugeSharedAnon => anonymous(libc::MAP_SHARED | libc::MAP_HUGETLB),
+            Kind::HugePrivateFile | Kind::HugeMemfd => {
+                let flags = libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
+                of_file(memfd_with(c"uffd-suite", flags, len))
             }
-            Kind::HugeSharedAnon => (anonymous(libc::MAP_SHARED | libc::MAP_HUGETLB), None, None),
-            Kind::HugeMemfd => shared(huge_file()),
+        }
+    }
+
+    /// Maps so many pages, of which none is there, and where that can be once more.
+    #[track_caller]
+    pub fn map(self, units: u64) -> Memory {
+        let (target, file) = self.alone(units);
+        let twin = match self {
+            Kind::SharedAnon => Some(target.again()),
+            Kind::Memfd | Kind::Tmpfs | Kind::HugeMemfd => {
+                let file = file.as_ref().map(OwnedFd::as_fd).expect("a file");
+                Some(Mapping::file(file, target.len() / PAGE))
+            }
+            _ => None,
         };
         Memory {
             kind: self,
             target: Arc::new(target),
             twin,
             file,
+        }
+    }
+
+    /// A mapping of so many pages, all of them there, written, and starting with [`FILL`].
+    #[track_caller]
+    pub fn populated(self, units: u64) -> Mapping {
+        let (mapping, _) = self.alone(units);
+        self.populate(&mapping);
+        mapping
+    }
+
+    /// Writes [`FILL`] to the first byte of each page.
+    #[track_caller]
+    pub fn populate(self, mapping: &Mapping) {
+        for offset in (0..mapping.len()).step_by(self.unit() as usize) {
+            mapping.write(offset, FILL);
+            if self == Kind::Thp && !is_huge(mapping, offset) {
+                skip("the kernel gave no huge page");
+            }
         }
     }
 }
@@ -185,7 +269,11 @@ impl Memory {
             }
         };
         wait_queued(uffd, queued + 1);
-        expect_message(uffd, (self.start() + offset, self.unit()), flags | write);
+        expect_message(
+            uffd,
+            (self.start() + offset, self.kind.grain()),
+            flags | write,
+        );
         faulter
     }
 

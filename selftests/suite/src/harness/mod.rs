@@ -40,7 +40,6 @@ pub mod nodes;
 pub mod pool;
 pub mod process;
 pub mod protect;
-pub mod protectable;
 pub mod raw;
 pub mod remains;
 pub mod rng;

@@ -2,9 +2,9 @@
 
 //! Protecting memory, and threads that run into it.
 
+use super::kind::Kind;
 use super::mem::{Mapping, PAGE};
 use super::pagemap::{entries, Entry};
-use super::protectable::Kind;
 use super::task::Faulter;
 use super::{env, uffd_with};
 use std::sync::Arc;

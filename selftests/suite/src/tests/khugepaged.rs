@@ -9,11 +9,10 @@ use super::moving::MOVE;
 use super::protect_lasting::RWP;
 use super::thp::{check_collapsing, file, SHMEM, SHMEM_THP};
 use super::write_protect::{FILES, WP};
-use crate::harness::kind::{expect_stamped, stamp, stamped};
+use crate::harness::kind::{expect_stamped, stamp, stamped, Kind};
 use crate::harness::mem::{Mapping, HUGE_PAGE, PAGE};
 use crate::harness::pagemap::{entries, entry, Entry};
 use crate::harness::protect::{expect_silence, protected, Against, ON};
-use crate::harness::protectable::Kind;
 use crate::harness::scan::is_huge;
 use crate::harness::setting::Setting;
 use crate::harness::task::until;
@@ -132,10 +131,11 @@ fn fill_the_hole(uffd: &Uffd, target: &Arc<Mapping>, source: &Mapping) {
 /// page if it has a hole; mapped so that it could be huge.
 fn small_file(hole: bool) -> Arc<Mapping> {
     let (fd, memory, offset) = file();
-    let source = stamped(PAGE, 0);
+    let mut bytes = [0; PAGE as usize];
     for page in (0..PAGES).filter(|&page| !hole || page != ODD) {
-        stamp(&source, 0, PAGE, (page as u8).wrapping_add(1));
-        let bytes = source.read_bytes(0, PAGE);
+        let value = (page as u8).wrapping_add(1);
+        bytes[0] = value;
+        bytes[PAGE as usize - 1] = value;
         assert_eq!(pwrite(&fd, &bytes, (page * PAGE) as i64), Ok(bytes.len()));
     }
     let memory = Arc::try_unwrap(memory).unwrap().cut(offset, HUGE_PAGE);
@@ -257,7 +257,7 @@ fn protection_of_a_file_stays() {
     let neighbours = (0..PAGES).filter(|&page| page != ODD);
     neighbours.for_each(|page| target.write(page * PAGE + 9, 0));
     expect_silence(&uffd);
-    let writer = Write.writer(&uffd, Kind::Shared, &target, (ODD * PAGE + 5, 9));
+    let writer = Write.writer(&uffd, Kind::Memfd, &target, (ODD * PAGE + 5, 9));
     Write.off(&uffd, &target, ODD * PAGE, PAGE);
     assert_eq!(writer.join(), 9);
     expect_stamped(&target, 0, HUGE_PAGE, 1);

@@ -2,17 +2,14 @@
 
 //! Huge pages where single ones are filled, and memory that is not to be had.
 
+use crate::harness::kind::Kind;
 use crate::harness::mem::{Mapping, HUGE_PAGE, PAGE, RW};
-use crate::harness::process::{descriptor_of, Child};
+use crate::harness::process::Target;
 use crate::harness::scan::is_huge;
 use crate::harness::task::Faulter;
 use crate::harness::{env, expect_errno, skip, tests, uffd_with, Need};
 use nix::mount::{mount, MsFlags};
-use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
-use nix::unistd::pipe;
 use std::fs;
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use uffd::abi::*;
@@ -157,25 +154,20 @@ impl Drop for Limited {
 fn memory_limit() {
     const PAGES: u64 = 4096;
     let group = Limited::new(PAGES / 2 * PAGE);
-    let (target, source) = (Mapping::anon(PAGES), Mapping::anon(1));
+    let source = Mapping::anon(1);
     source.fill(0, PAGE, 1);
-    let (reader, writer) = pipe().unwrap();
-    let child = Child::spawn(|| {
+    let target = Target::spawn(|| {
         fs::write(group.0.join("cgroup.procs"), "0").unwrap();
-        let uffd = uffd_with(0);
-        uffd.register(target.start(), target.len(), MISSING)
-            .unwrap();
-        nix::unistd::write(&writer, &uffd.as_raw_fd().to_le_bytes()).unwrap();
-        nix::unistd::pause();
+        let (uffd, memory) = (uffd_with(0), Kind::Anon.map(PAGES));
+        memory.register(&uffd, MISSING);
+        (uffd, memory)
     });
-    let mut number = [0; 4];
-    nix::unistd::read(&reader, &mut number).unwrap();
-    let uffd = descriptor_of(child.pid(), i32::from_le_bytes(number));
     // Pages are charged to whose memory they become, so the limit hits the manager's requests;
     // the manager itself is not in the group and must live.
     let mut filled = 0;
     let failed = loop {
-        match uffd.copy(target.page(filled), source.start(), PAGE, 0) {
+        let at = target.start + filled * PAGE;
+        match target.uffd.copy(at, source.start(), PAGE, 0) {
             Ok(bytes) => filled += bytes / PAGE,
             Err(partial) => break partial.errno,
         }
@@ -183,8 +175,5 @@ fn memory_limit() {
     assert!((PAGES / 4..PAGES).contains(&filled), "{filled} pages");
     // No memory, or no more process, if it was the one to be killed for it.
     assert!(matches!(failed, Errno::ENOMEM | Errno::ESRCH), "{failed}");
-    let pid = child.pid();
-    child.signal(Signal::SIGKILL);
-    let status = child.wait();
-    assert_eq!(status, WaitStatus::Signaled(pid, Signal::SIGKILL, false));
+    target.end();
 }

@@ -10,13 +10,12 @@ use super::moving::MOVE;
 use super::protect_bugs::counting;
 use super::protect_lasting::RWP;
 use super::write_protect::WP;
-use crate::harness::kind::{self, expect_stamped, stamp, stamped};
+use crate::harness::kind::{expect_stamped, stamp, stamped, Kind, FILL};
 use crate::harness::mem::PAGE;
 use crate::harness::nodes::{addresses, send, try_send, Mover, NODES};
 use crate::harness::pagemap::{entries, Entry};
 use crate::harness::pool::Pool;
 use crate::harness::protect::{expect_silence, protected, Against, ON};
-use crate::harness::protectable::{Kind, FILL};
 use crate::harness::scan::is_huge;
 use crate::harness::{tests, uffd_with, Need};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +33,11 @@ tests! {
     no_write_is_lost_with_rwp [RWP, NODES];
     fills_onto_what_is_under_way [FILLS, NODES];
     moving_what_is_under_way [THP, NODES, MOVE];
-    filled_huge_pages_go_along [Need::Feature(UFFD_FEATURE_MISSING_HUGETLBFS), NODES];
+    filled_huge_pages_go_along [
+        Need::Feature(UFFD_FEATURE_MISSING_HUGETLBFS),
+        NODES,
+        Need::Hugetlb(4),
+    ];
 }
 
 const FILLS: Need = Need::Feature(UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_POISON);
@@ -49,7 +52,7 @@ fn protection_against_access_goes_along() {
 
 /// Protects one of three pages, and moves all of them.
 fn goes_along(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let (uffd, unit) = (against.uffd(0), kind.unit());
         let target = against.registered(&uffd, kind.populated(3));
@@ -91,11 +94,10 @@ fn protecting_against_access_what_is_under_way() {
 
 /// Protects and unprotects pages that move all the time: the requests reach each of them.
 fn under_way(against: Against) {
-    for kind in Kind::all() {
-        let (units, rounds) = if kind.unit() == kind.grain() && !kind.is_hugetlb() {
-            (32, 60)
-        } else {
-            (2, 30)
+    for kind in Kind::protectable() {
+        let (units, rounds) = match kind.unit() {
+            PAGE => (32, 60),
+            _ => (2, 30),
         };
         let uffd = against.uffd(0);
         let target = against.registered(&uffd, kind.populated(units));
@@ -128,8 +130,8 @@ fn no_write_is_lost_with_rwp() {
 }
 
 fn counting_under_way(against: Against) {
-    for kind in [Kind::Anon, Kind::Shared, Kind::Private] {
-        if Kind::all().contains(&kind) {
+    for kind in [Kind::Anon, Kind::Memfd, Kind::PrivateFile] {
+        if Kind::protectable().contains(&kind) {
             counting(against, kind, 4, 500, |target| {
                 Mover::start(addresses(target, kind.unit()))
             });
@@ -139,12 +141,12 @@ fn counting_under_way(against: Against) {
 
 fn fills_onto_what_is_under_way() {
     const ROUNDS: u64 = 25;
-    let kinds = kind::Kind::offered(&[
-        kind::Kind::Anon,
-        kind::Kind::PrivateFile,
-        kind::Kind::Memfd,
-        kind::Kind::HugePrivate,
-        kind::Kind::HugeMemfd,
+    let kinds = Kind::offered(&[
+        Kind::Anon,
+        Kind::PrivateFile,
+        Kind::Memfd,
+        Kind::HugePrivate,
+        Kind::HugeMemfd,
     ]);
     let there = Err(failed(Errno::EEXIST));
     for kind in kinds {
@@ -183,7 +185,7 @@ fn moving_what_is_under_way() {
 }
 
 fn filled_huge_pages_go_along() {
-    for kind in kind::Kind::offered(&kind::Kind::HUGE) {
+    for kind in Kind::HUGE {
         let before = Pool::now();
         let (uffd, memory) = (uffd_with(0), kind.map(2));
         memory.register(&uffd, UFFDIO_REGISTER_MODE_MISSING);

@@ -8,16 +8,15 @@ use super::protect_lasting::{RWP, SWAP};
 use super::write_protect::{FILES, WP};
 use crate::harness::env;
 use crate::harness::handler::Handler;
+use crate::harness::kind::{stamp, Kind, FILL};
 use crate::harness::mem::{memfd, Mapping, PAGE};
-use crate::harness::process::{descriptor_of, Child};
+use crate::harness::process::{Child, Target};
 use crate::harness::protect::{expect_silence, protected, Against, DONTWAKE, ON};
-use crate::harness::protectable::{Kind, FILL};
 use crate::harness::smaps::vmas;
 use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::task::{until, Faulter};
 use crate::harness::{need, tests, uffd_with, user, Need};
-use nix::sys::signal::Signal;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use uffd::abi::*;
@@ -108,16 +107,16 @@ pub(super) fn counting<M>(
 }
 
 fn fix_5_10_24_no_write_is_lost() {
-    for kind in [Kind::Anon, Kind::Shared, Kind::Private] {
-        if Kind::all().contains(&kind) {
+    for kind in [Kind::Anon, Kind::Memfd, Kind::PrivateFile] {
+        if Kind::protectable().contains(&kind) {
             counting(Write, kind, 4, 1500, |_| ());
         }
     }
 }
 
 fn no_write_is_lost_with_rwp() {
-    for kind in [Kind::Anon, Kind::Shared, Kind::Private] {
-        if Kind::all().contains(&kind) {
+    for kind in [Kind::Anon, Kind::Memfd, Kind::PrivateFile] {
+        if Kind::protectable().contains(&kind) {
             counting(Access, kind, 4, 1000, |_| ());
         }
     }
@@ -150,41 +149,35 @@ fn mail_42412208977_protecting_neighbours_of_a_fault() {
 }
 
 fn cve_2021_47461_protecting_against_exit() {
-    const PAGES: u64 = 256;
+    const LEN: u64 = 256 * PAGE;
     for round in 0..30 {
-        let (reader, writer) = nix::unistd::pipe().unwrap();
-        let target = Kind::Anon.populated(PAGES);
-        let child = Child::spawn(|| {
-            let uffd = uffd_with(0);
-            uffd.register(target.start(), target.len(), Write.mode())
-                .unwrap();
-            nix::unistd::write(&writer, &uffd.as_raw_fd().to_le_bytes()).unwrap();
-            nix::unistd::pause();
+        let target = Target::spawn(|| {
+            let (uffd, memory) = (uffd_with(0), Kind::Anon.map(LEN / PAGE));
+            stamp(&memory, 0, LEN, 1);
+            memory.register(&uffd, Write.mode());
+            (uffd, memory)
         });
-        let mut number = [0; 4];
-        nix::unistd::read(&reader, &mut number).unwrap();
-        let uffd = descriptor_of(child.pid(), i32::from_le_bytes(number));
-        let mut mode = ON;
+        let mut mode = 0;
         let mut set = || {
             mode ^= ON;
-            uffd.writeprotect(target.start(), target.len(), mode ^ ON)
+            target.uffd.writeprotect(target.start, LEN, mode)
         };
         (0..round % 3).for_each(|_| set().unwrap());
-        child.signal(Signal::SIGKILL);
+        target.kill();
         let end = loop {
             if let Err(errno) = set() {
                 break errno;
             }
         };
         assert_eq!(end, Errno::ESRCH);
-        child.wait();
+        target.end();
     }
 }
 
 fn cve_2023_4732_fork_of_everything_protected() {
     let _swap = SwapArea::new();
     let uffd = Write.uffd(0);
-    let kinds: Vec<_> = Kind::all()
+    let kinds: Vec<_> = Kind::protectable()
         .into_iter()
         .map(|kind| (kind, Write.guarded(&uffd, kind, 3)))
         .collect();
@@ -197,7 +190,7 @@ fn cve_2023_4732_fork_of_everything_protected() {
         }
     });
     for round in 0..20 {
-        for (kind, target) in kinds.iter().filter(|(kind, _)| !kind.is_hugetlb()) {
+        for (kind, target) in kinds.iter().filter(|(kind, _)| !kind.is_huge()) {
             // A part in swap, or on the way there.
             let page = round % 3 * kind.unit();
             target
@@ -225,8 +218,8 @@ fn cve_2023_4732_fork_of_everything_protected() {
 
 fn cve_2025_21696_mremap_of_everything_protected() {
     let _swap = SwapArea::new();
-    for kind in Kind::all() {
-        if kind.is_hugetlb() {
+    for kind in Kind::protectable() {
+        if kind.is_huge() {
             // Such memory only moves whole, as in `protect_lasting`.
             continue;
         }
@@ -255,7 +248,7 @@ fn cve_2025_21696_mremap_of_everything_protected() {
             let at = base + page * unit;
             assert_eq!(
                 place.read(at),
-                if page == 1 && kind != Kind::Shared {
+                if page == 1 && kind != Kind::Memfd {
                     0
                 } else {
                     FILL
@@ -270,8 +263,8 @@ fn cve_2025_21696_mremap_of_everything_protected() {
 
 fn fix_7_3_4_huge_page_after_protection() {
     // A bit that stayed behind made the next write fault for ever.
-    for kind in [Kind::SharedHuge, Kind::PrivateHuge] {
-        if !Kind::all().contains(&kind) {
+    for kind in [Kind::HugeMemfd, Kind::HugePrivateFile] {
+        if !Kind::protectable().contains(&kind) {
             continue;
         }
         println!("{kind:?}");
@@ -295,7 +288,7 @@ fn fix_7_3_4_huge_page_after_protection() {
 }
 
 fn fix_7_3_4_zapping_leaves_no_mark_of_rwp() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = Access.uffd(0);
         let target = Access.guarded(&uffd, kind, 2);
@@ -329,13 +322,13 @@ fn race(first: impl FnOnce() + Send + 'static, second: impl FnOnce()) {
 }
 
 fn cve_2017_15127_two_resolvers() {
-    let kinds = Kind::all().into_iter();
+    let kinds = Kind::protectable().into_iter();
     for kind in kinds.filter(|&kind| kind != Kind::Thp) {
         println!("{kind:?}");
-        let rounds = if kind.is_hugetlb() { 10 } else { 100 };
+        let rounds = if kind.is_huge() { 10 } else { 100 };
         for _ in 0..rounds {
             let uffd = Arc::new(uffd_with(0));
-            let (target, _file) = kind.map(1);
+            let (target, _file) = kind.alone(1);
             let (start, len) = (target.start(), target.len());
             let mode = UFFDIO_REGISTER_MODE_MISSING | Write.mode();
             uffd.register(start, len, mode).unwrap();
@@ -370,7 +363,7 @@ fn cve_2017_15127_two_resolvers() {
 }
 
 fn unprotecting_against_unregistering() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         for _ in 0..if kind.unit() == PAGE { 50 } else { 5 } {
             let uffd = Arc::new(uffd_with(0));
@@ -446,7 +439,7 @@ fn registering_against_guard_pages() {
 }
 
 fn closing_against_protecting() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         for _ in 0..if kind.unit() == PAGE { 50 } else { 5 } {
             let uffd = uffd_with(0);

@@ -4,10 +4,10 @@
 
 use super::protect_lasting::{RWP, SWAP};
 use super::write_protect::WP;
+use crate::harness::kind::{Kind, FILL};
 use crate::harness::mem::PAGE;
 use crate::harness::need::offers;
 use crate::harness::protect::{entry_at, expect_silence, protected, Against};
-use crate::harness::protectable::{Kind, FILL};
 use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::{expect_errno, tests, Need};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl End {
 
 /// Gives protected memory back, with pages and with what is left of dropped ones.
 fn given_back(against: Against, end: End) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?} {end:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 4);
@@ -100,8 +100,8 @@ fn unregistering_takes_rwp_away() {
 /// Gives memory back that is in swap.
 fn given_back_in_swap(against: Against, end: End) {
     let _swap = SwapArea::new();
-    for kind in Kind::all() {
-        if kind.is_hugetlb() {
+    for kind in Kind::protectable() {
+        if kind.is_huge() {
             continue;
         }
         println!("{kind:?}");
@@ -131,10 +131,10 @@ fn unregistering_reaches_swap() {
 }
 
 fn closing_reaches_missing_pages() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = Write.uffd(UFFD_FEATURE_WP_UNPOPULATED);
-        let (target, _file) = kind.map(2);
+        let (target, _file) = kind.alone(2);
         let target = Write.registered(&uffd, target);
         Write.on(&uffd, &target);
         assert_eq!(protected(&target), kind.pages(0..2));
@@ -146,7 +146,7 @@ fn closing_reaches_missing_pages() {
 
 /// Gives the middle of three units back.
 fn part(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 3);
@@ -175,7 +175,7 @@ fn part_can_be_unregistered_with_rwp() {
 }
 
 fn part_of_a_huge_page_can_be_unregistered() {
-    if !Kind::all().contains(&Kind::Thp) {
+    if !Kind::protectable().contains(&Kind::Thp) {
         return;
     }
     for against in [Write, Access] {
@@ -198,7 +198,7 @@ fn part_of_a_huge_page_can_be_unregistered() {
 
 /// Closes the descriptor that threads sleep on.
 fn closing_wakes(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 2);
@@ -221,7 +221,7 @@ fn closing_wakes_who_ran_into_rwp() {
 
 /// Registers with a second descriptor what the first had protected.
 fn anew(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 2);
@@ -249,7 +249,7 @@ fn registering_again_starts_anew_with_rwp() {
 }
 
 fn inaccessible_memory_is_given_back() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         for end in [Close, Unregister] {
             let uffd = Access.uffd(0);

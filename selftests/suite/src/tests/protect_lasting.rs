@@ -3,11 +3,11 @@
 //! What protection covers besides pages that are there, what it outlasts, and what drops it.
 
 use super::write_protect::{FILES, WP};
+use crate::harness::kind::{Kind, FILL};
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::process::Child;
 use crate::harness::protect::{entry_at, expect_silence, protected, Against};
-use crate::harness::protectable::{Kind, FILL};
-use crate::harness::swap::{page_out, SwapArea, CONTROL};
+use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::{tests, uffd_with, user, Need};
 use std::sync::Arc;
 use uffd::abi::*;
@@ -37,14 +37,17 @@ tests! {
 /// What tests of protection against any access need.
 pub(super) const RWP: Need = Need::Feature(UFFD_FEATURE_RWP);
 /// What tests with swap need, besides being root.
-pub(super) const SWAP: Need = Need::Path(CONTROL);
+pub(super) const SWAP: Need = Need::Swap;
 const UNPOPULATED: Need = Need::Feature(UFFD_FEATURE_WP_UNPOPULATED);
 const NOTHING: [u64; 0] = [];
 
 fn missing_anonymous_pages_are_passed_over() {
-    for kind in Kind::all().into_iter().filter(|kind| kind.is_anon()) {
+    for kind in Kind::protectable()
+        .into_iter()
+        .filter(|kind| kind.is_anon())
+    {
         let uffd = uffd_with(0);
-        let target = Write.registered(&uffd, kind.map(2).0);
+        let target = Write.registered(&uffd, kind.alone(2).0);
         Write.on(&uffd, &target);
         assert_eq!(protected(&target), NOTHING);
         kind.populate(&target);
@@ -53,23 +56,26 @@ fn missing_anonymous_pages_are_passed_over() {
 }
 
 fn missing_anonymous_pages_can_be_covered() {
-    for kind in Kind::all().into_iter().filter(|kind| kind.is_anon()) {
+    for kind in Kind::protectable()
+        .into_iter()
+        .filter(|kind| kind.is_anon())
+    {
         println!("{kind:?}");
         let uffd = uffd_with(UFFD_FEATURE_WP_UNPOPULATED);
-        let target = Write.registered(&uffd, kind.map(2).0);
+        let target = Write.registered(&uffd, kind.alone(2).0);
         covered(&uffd, kind, &target, 0);
     }
 }
 
 fn missing_pages_of_files_are_covered() {
-    for kind in Kind::files() {
+    for kind in Kind::protectable_files() {
         println!("{kind:?}");
         let uffd = uffd_with(0);
-        let (target, file) = kind.map(2);
+        let (target, file) = kind.alone(2);
         let target = Write.registered(&uffd, target);
         covered(&uffd, kind, &target, 0);
         // With the pages in the file, but not in the page tables, it is the same.
-        if kind.is_hugetlb() {
+        if kind.is_huge() {
             continue;
         }
         nix::sys::uio::pwrite(file.as_ref().unwrap(), &[FILL; 2 * PAGE as usize], 0).unwrap();
@@ -105,10 +111,10 @@ fn covered(uffd: &Uffd, kind: Kind, target: &Arc<Mapping>, content: u8) {
 }
 
 fn missing_pages_are_not_covered_against_access() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = Access.uffd(0);
-        let target = Access.registered(&uffd, kind.map(2).0);
+        let target = Access.registered(&uffd, kind.alone(2).0);
         Access.on(&uffd, &target);
         assert_eq!(protected(&target), NOTHING);
         kind.populate(&target);
@@ -118,10 +124,10 @@ fn missing_pages_are_not_covered_against_access() {
 }
 
 fn copy_over_a_mark_unprotects() {
-    for kind in Kind::files() {
+    for kind in Kind::protectable_files() {
         println!("{kind:?}");
         let uffd = uffd_with(0);
-        let (target, _file) = kind.map(1);
+        let (target, _file) = kind.alone(1);
         let mode = UFFDIO_REGISTER_MODE_MISSING | Write.mode();
         uffd.register(target.start(), target.len(), mode).unwrap();
         Write.on(&uffd, &target);
@@ -137,7 +143,7 @@ fn copy_over_a_mark_unprotects() {
 }
 
 fn dropped_pages_of_files_stay_protected() {
-    for kind in Kind::files() {
+    for kind in Kind::protectable_files() {
         println!("{kind:?}");
         let uffd = uffd_with(0);
         let target = Write.guarded(&uffd, kind, 2);
@@ -151,7 +157,10 @@ fn dropped_pages_of_files_stay_protected() {
 }
 
 fn dropped_anonymous_pages_do_not() {
-    for kind in Kind::all().into_iter().filter(|kind| kind.is_anon()) {
+    for kind in Kind::protectable()
+        .into_iter()
+        .filter(|kind| kind.is_anon())
+    {
         let uffd = uffd_with(0);
         let target = Write.guarded(&uffd, kind, 2);
         target.advise(0, kind.unit(), libc::MADV_DONTNEED).unwrap();
@@ -162,10 +171,10 @@ fn dropped_anonymous_pages_do_not() {
 }
 
 fn truncation_and_holes_keep_marks() {
-    for kind in [Kind::Shared, Kind::Private] {
+    for kind in [Kind::Memfd, Kind::PrivateFile] {
         println!("{kind:?}");
         let uffd = uffd_with(0);
-        let (target, file) = kind.map(4);
+        let (target, file) = kind.alone(4);
         let file = file.unwrap();
         kind.populate(&target);
         let target = Write.registered(&uffd, target);
@@ -180,13 +189,13 @@ fn truncation_and_holes_keep_marks() {
 }
 
 fn dropping_leaves_no_mark_of_rwp() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = Access.uffd(0);
         let target = Access.guarded(&uffd, kind, 2);
         target.advise(0, kind.unit(), libc::MADV_DONTNEED).unwrap();
         assert_eq!(protected(&target), kind.pages([1]));
-        let content = if kind == Kind::Shared || kind == Kind::SharedHuge {
+        let content = if kind == Kind::Memfd || kind == Kind::HugeMemfd {
             FILL
         } else {
             0
@@ -194,7 +203,7 @@ fn dropping_leaves_no_mark_of_rwp() {
         assert_eq!(target.read(0), content);
         target.write(0, 1);
         expect_silence(&uffd);
-        if matches!(kind, Kind::Shared | Kind::SharedHuge) {
+        if matches!(kind, Kind::Memfd | Kind::HugeMemfd) {
             target.advise(0, target.len(), libc::MADV_REMOVE).unwrap();
             assert_eq!(protected(&target), NOTHING);
             assert_eq!(target.read(0), 0);
@@ -213,13 +222,13 @@ fn swapping_keeps_rwp() {
 /// Puts protected pages into swap and takes them out again.
 fn swapping(against: Against) {
     let _swap = SwapArea::new();
-    let kinds = Kind::all().into_iter();
-    for kind in kinds.filter(|kind| !kind.is_hugetlb()) {
+    let kinds = Kind::protectable().into_iter();
+    for kind in kinds.filter(|kind| !kind.is_huge()) {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 2);
         page_out(&target, 0, target.len());
-        let keeps = against == Write || kind != Kind::Shared;
+        let keeps = against == Write || kind != Kind::Memfd;
         if !keeps {
             // The page tables of a shared file know nothing of what is in swap.
             assert_eq!(protected(&target), NOTHING);
@@ -254,8 +263,8 @@ fn pages_in_swap_are_protected_against_access() {
 /// Protects and unprotects what is in swap.
 fn in_swap(against: Against) {
     let _swap = SwapArea::new();
-    for kind in [Kind::Anon, Kind::Private] {
-        if !Kind::all().contains(&kind) {
+    for kind in [Kind::Anon, Kind::PrivateFile] {
+        if !Kind::protectable().contains(&kind) {
             continue;
         }
         println!("{kind:?}");
@@ -287,7 +296,7 @@ fn fork_drops_rwp() {
 
 /// Forks without asking for an event: the child is not watched.
 fn forked(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 3);
@@ -322,7 +331,7 @@ fn mremap_drops_rwp() {
 
 /// Moves memory without asking for an event: it is not registered any more.
 fn moved(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 2);

@@ -5,9 +5,9 @@
 use super::protect_lasting::{RWP, SWAP};
 use super::write_protect as shared;
 use crate::harness::env;
+use crate::harness::kind::{Kind, FILL};
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::protect::{expect_message, expect_silence, protected, Against, ON};
-use crate::harness::protectable::{Kind, FILL};
 use crate::harness::scan::{scan, PAGE_IS_ACCESSED};
 use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::task::Faulter;
@@ -43,7 +43,7 @@ const ASYNC: Need = Need::Feature(UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC);
 const NOTHING: [u64; 0] = [];
 
 fn accesses_are_reported() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = Access.uffd(0);
         let target = Access.guarded(&uffd, kind, 3);
@@ -94,9 +94,9 @@ fn all_is_protected_or_nothing() {
     Access.set(&uffd, &target, (0, 2 * PAGE), ON).unwrap();
     expect_errno(Access.set(&uffd, &target, (0, 5 * PAGE), 0), Errno::ENOENT);
     assert_eq!(protected(&target), [0, 1]);
-    let _ = Kind::all()
+    let _ = Kind::protectable()
         .into_iter()
-        .find(|kind| kind.is_hugetlb())
+        .find(|kind| kind.is_huge())
         .map(|kind| {
             let target = Access.registered(&uffd, kind.populated(2));
             for range in [(PAGE, kind.unit()), (0, PAGE), (0, kind.unit() + PAGE)] {
@@ -123,7 +123,7 @@ fn protection_outlasts_mprotect() {
 }
 
 fn memory_that_cannot_be_written() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = Access.uffd(0);
         let target = kind.populated(1);
@@ -143,7 +143,7 @@ fn memory_that_cannot_be_written() {
 }
 
 fn calls_that_read_are_reported() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = Access.uffd(0);
         let target = Access.guarded(&uffd, kind, 1);
@@ -222,7 +222,7 @@ fn accessed(target: &Mapping) -> Vec<u64> {
 }
 
 fn async_never_sends_a_message() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = async_uffd();
         let target = Access.guarded(&uffd, kind, 3);
@@ -239,7 +239,7 @@ fn async_never_sends_a_message() {
 }
 
 fn async_takes_accesses_by_calls() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = async_uffd();
         let target = Access.guarded(&uffd, kind, 2);
@@ -256,10 +256,10 @@ fn async_takes_accesses_by_calls() {
 }
 
 fn scan_tells_what_was_accessed() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = async_uffd();
-        let (target, _file) = kind.map(4);
+        let (target, _file) = kind.alone(4);
         let target = Access.registered(&uffd, target);
         assert_eq!(accessed(&target), NOTHING, "nothing is there");
         kind.populate(&target);

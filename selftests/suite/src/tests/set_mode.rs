@@ -4,9 +4,9 @@
 
 use crate::harness::env;
 use crate::harness::handler::Handler;
+use crate::harness::kind::{Kind, FILL};
 use crate::harness::mem::PAGE;
 use crate::harness::protect::{expect_silence, protected, Against};
-use crate::harness::protectable::{Kind, FILL};
 use crate::harness::task::Faulter;
 use crate::harness::{tests, Need};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const ASYNC: Need = Need::Feature(UFFD_FEATURE_RWP | TOGGLE);
 const NOTHING: [u64; 0] = [];
 
 fn becoming_asynchronous_wakes_all_sleepers() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = Access.uffd(0);
         let target = Access.guarded(&uffd, kind, 4);
@@ -115,8 +115,8 @@ fn handler(uffd: &Arc<Uffd>) -> Handler {
 fn switching_against_faults() {
     const PAGES: u64 = 8;
     const ROUNDS: u64 = 1500;
-    for kind in [Kind::Anon, Kind::Shared] {
-        if !Kind::all().contains(&kind) {
+    for kind in [Kind::Anon, Kind::Memfd] {
+        if !Kind::protectable().contains(&kind) {
             continue;
         }
         println!("{kind:?}");

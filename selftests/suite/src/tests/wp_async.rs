@@ -5,9 +5,9 @@
 use super::eligible::ramfs_file;
 use super::protect_lasting::SWAP;
 use super::write_protect::FILES;
+use crate::harness::kind::Kind;
 use crate::harness::mem::{Mapping, PAGE, RW};
 use crate::harness::protect::{expect_silence, protected, Against};
-use crate::harness::protectable::Kind;
 use crate::harness::rng::Rng;
 use crate::harness::scan::{
     is_huge, scan, PAGE_IS_WRITTEN, PM_SCAN_CHECK_WPASYNC, PM_SCAN_WP_MATCHING,
@@ -76,7 +76,7 @@ fn tracked(uffd: &Uffd, target: &Mapping, unit: u64, grain: u64) {
 }
 
 fn there_is_never_a_message() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = uffd();
         let target = Write.registered(&uffd, kind.populated(3));
@@ -93,7 +93,7 @@ fn ordinary_files_are_tracked() {
             let uffd = uffd();
             let target = Mapping::new(3 * PAGE, RW, flags, Some(file.as_fd()), 0).unwrap();
             if populated {
-                Kind::Private.populate(&target);
+                Kind::PrivateFile.populate(&target);
             }
             let target = Write.registered(&uffd, target);
             tracked(&uffd, &target, PAGE, PAGE);
@@ -102,13 +102,13 @@ fn ordinary_files_are_tracked() {
 }
 
 fn missing_pages_are_tracked() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = uffd();
-        let (target, _file) = kind.map(3);
+        let (target, _file) = kind.alone(3);
         let target = Write.registered(&uffd, target);
         // The scan says nothing of missing huge pages.
-        if !kind.is_hugetlb() {
+        if !kind.is_huge() {
             assert_eq!(written(&target, 0), all_but(&target, &[]));
         }
         tracked(&uffd, &target, kind.unit(), kind.grain());
@@ -116,7 +116,7 @@ fn missing_pages_are_tracked() {
 }
 
 fn calls_that_write_are_tracked() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = uffd();
         let target = Write.guarded(&uffd, kind, 2);
@@ -138,7 +138,7 @@ fn calls_that_write_are_tracked() {
 }
 
 fn scan_tells_what_was_written() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = uffd();
         let target = Write.registered(&uffd, kind.populated(4));
@@ -166,7 +166,7 @@ fn scan_tells_what_was_written() {
 
 fn scan_can_protect_again() {
     let flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC;
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = uffd();
         let target = Write.registered(&uffd, kind.populated(3));
@@ -200,7 +200,7 @@ fn scan_minds_synchronous_memory() {
 }
 
 fn huge_page_is_split_by_a_write() {
-    if !Kind::all().contains(&Kind::Thp) {
+    if !Kind::protectable().contains(&Kind::Thp) {
         return;
     }
     let uffd = uffd();
@@ -214,7 +214,10 @@ fn huge_page_is_split_by_a_write() {
 }
 
 fn dropping_anonymous_pages_counts_as_writing() {
-    for kind in Kind::all().into_iter().filter(|kind| kind.is_anon()) {
+    for kind in Kind::protectable()
+        .into_iter()
+        .filter(|kind| kind.is_anon())
+    {
         let uffd = uffd();
         let target = Write.guarded(&uffd, kind, 2);
         target.advise(0, kind.unit(), libc::MADV_DONTNEED).unwrap();
@@ -225,7 +228,7 @@ fn dropping_anonymous_pages_counts_as_writing() {
 }
 
 fn dropping_pages_of_files_does_not() {
-    for kind in Kind::files() {
+    for kind in Kind::protectable_files() {
         println!("{kind:?}");
         let uffd = uffd();
         let target = Write.guarded(&uffd, kind, 2);
@@ -239,8 +242,8 @@ fn dropping_pages_of_files_does_not() {
 
 fn swapping_does_not() {
     let _swap = SwapArea::new();
-    for kind in Kind::all() {
-        if kind.is_hugetlb() {
+    for kind in Kind::protectable() {
+        if kind.is_huge() {
             continue;
         }
         println!("{kind:?}");
@@ -259,7 +262,7 @@ fn swapping_does_not() {
 fn no_write_escapes_the_scans() {
     const WRITERS: u64 = 3;
     let rounds = |kind: Kind| if kind.unit() == PAGE { 4000 } else { 600 };
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = uffd();
         let units = if kind.unit() == PAGE { 48 } else { 2 };

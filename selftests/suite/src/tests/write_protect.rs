@@ -5,9 +5,9 @@
 //! Bodies that hold for protection against any access as well take [`Against`].
 
 use crate::harness::env;
+use crate::harness::kind::{Kind, FILL};
 use crate::harness::mem::{memfd, Mapping, PAGE};
 use crate::harness::protect::{expect_message, expect_silence, protected, Against, DONTWAKE, ON};
-use crate::harness::protectable::{Kind, FILL};
 use crate::harness::scan::is_huge;
 use crate::harness::task::{until, Faulter};
 use crate::harness::{expect_errno, sigbus, tests, uffd_with, user, Need};
@@ -46,7 +46,7 @@ const MISSING: u64 = UFFDIO_REGISTER_MODE_MISSING;
 const NOTHING: [u64; 0] = [];
 
 fn writes_are_reported() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = uffd_with(0);
         let target = Write.guarded(&uffd, kind, 3);
@@ -68,10 +68,10 @@ fn writes_are_reported() {
 }
 
 fn dirty_shared_pages_are_reported_again() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = uffd_with(0);
-        let (target, file) = kind.map(2);
+        let (target, file) = kind.alone(2);
         kind.populate(&target);
         let target = Write.registered(&uffd, target);
         for round in 1..4 {
@@ -84,7 +84,7 @@ fn dirty_shared_pages_are_reported_again() {
             assert_eq!(protected(&target), NOTHING);
         }
         // Another mapping of the file goes its own way.
-        if let (Kind::Shared, Some(file)) = (kind, file) {
+        if let (Kind::Memfd, Some(file)) = (kind, file) {
             let other = Mapping::file(file.as_fd(), 2);
             Write.on(&uffd, &target);
             other.write(0, 99);
@@ -101,7 +101,7 @@ fn parts_can_be_protected() {
 
 /// Protects and unprotects parts of what is registered.
 pub(super) fn parts(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.registered(&uffd, kind.populated(5));
@@ -133,7 +133,7 @@ fn part_of_a_huge_page_splits_it() {
 /// Protects a page of a huge page.
 pub(super) fn part_of_a_huge_page(against: Against) {
     let uffd = against.uffd(0);
-    let Some(&kind) = Kind::all().iter().find(|&&kind| kind == Kind::Thp) else {
+    let Some(&kind) = Kind::protectable().iter().find(|&&kind| kind == Kind::Thp) else {
         return;
     };
     let target = against.registered(&uffd, kind.populated(1));
@@ -202,7 +202,7 @@ fn unprotecting_wakes_its_range_only() {
 
 /// Lets three threads run into protection, and one go on after the other.
 pub(super) fn wakes_its_range(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 3);
@@ -227,7 +227,7 @@ fn dontwake_leaves_the_sleepers() {
 
 /// Resolves without waking, and wakes without resolving.
 pub(super) fn dontwake(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 2);
@@ -290,7 +290,7 @@ fn page_of_a_private_file_is_copied_when_resolved() {
     let target = Write.registered(&uffd, target);
     assert_eq!(target.read(0), FILL);
     Write.on(&uffd, &target);
-    let writer = Write.writer(&uffd, Kind::Private, &target, (0, 1));
+    let writer = Write.writer(&uffd, Kind::PrivateFile, &target, (0, 1));
     Write.off(&uffd, &target, 0, PAGE);
     assert_eq!(writer.join(), 1);
     let mut byte = [0];
@@ -304,7 +304,7 @@ fn protection_outlasts_mprotect() {
 
 /// Takes the right to write away and gives it back.
 pub(super) fn outlasts_mprotect(against: Against) {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = against.uffd(0);
         let target = against.guarded(&uffd, kind, 1);
@@ -319,7 +319,7 @@ pub(super) fn outlasts_mprotect(against: Against) {
 }
 
 fn calls_that_write_are_reported() {
-    for kind in Kind::all() {
+    for kind in Kind::protectable() {
         println!("{kind:?}");
         let uffd = uffd_with(0);
         let target = Write.guarded(&uffd, kind, 1);
@@ -346,7 +346,10 @@ fn calls_that_write_are_reported() {
 }
 
 fn sigbus_instead_of_a_message() {
-    for kind in Kind::all().into_iter().filter(|kind| !kind.is_hugetlb()) {
+    for kind in Kind::protectable()
+        .into_iter()
+        .filter(|kind| !kind.is_huge())
+    {
         println!("{kind:?}");
         let uffd = uffd_with(UFFD_FEATURE_SIGBUS);
         let target = Write.guarded(&uffd, kind, 1);
@@ -375,11 +378,11 @@ fn missing_and_write_protection_go_together() {
 }
 
 fn copy_maps_protected() {
-    let kinds = Kind::all().into_iter();
+    let kinds = Kind::protectable().into_iter();
     for kind in kinds.filter(|&kind| kind != Kind::Thp) {
         println!("{kind:?}");
         let uffd = uffd_with(0);
-        let (target, _file) = kind.map(2);
+        let (target, _file) = kind.alone(2);
         let mode = MISSING | Write.mode();
         uffd.register(target.start(), target.len(), mode).unwrap();
         let target = Arc::new(target);
@@ -406,13 +409,13 @@ fn copy_maps_protected() {
 }
 
 fn continue_maps_protected() {
-    for kind in [Kind::Shared, Kind::SharedHuge] {
-        if !Kind::all().contains(&kind) {
+    for kind in [Kind::Memfd, Kind::HugeMemfd] {
+        if !Kind::protectable().contains(&kind) {
             continue;
         }
         println!("{kind:?}");
         let uffd = uffd_with(0);
-        let (target, file) = kind.map(2);
+        let (target, file) = kind.alone(2);
         let len = target.len();
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let file = file.as_ref().map(AsFd::as_fd);
