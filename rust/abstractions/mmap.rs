@@ -242,7 +242,7 @@ impl<'g> Vmas<'g> {
     }
 
     /// Goes back to the first VMA.
-    pub(crate) fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.cursor.set(self.range.start());
         self.ended = false;
     }

@@ -78,17 +78,19 @@ impl Gather {
     ///
     /// # Errors
     ///
-    /// - those of [`MmapVma::admit`];
-    /// - `ENOMEM`: no memory for page tables, which protection of absent pages takes.
+    /// `ENOMEM`: no memory for page tables, which protection of absent pages takes.
+    ///
+    /// # Safety
+    ///
+    /// The VMA was admitted to the change, under the mmap lock that it was found under.
     #[inline(always)]
-    fn change(&mut self, vma: MmapVma<'_>, range: &Range, change: Change) -> Result<usize> {
-        vma.admit(change.protection(), range)?;
+    unsafe fn change(&mut self, vma: MmapVma<'_>, range: &Range, change: Change) -> Result<usize> {
         let Some(part) = range.clamp(vma.start(), vma.end()) else {
             return Ok(0);
         };
         // SAFETY: By the type invariants the gather is set up. The mmap lock is held, so the VMA
-        // and its tables stay. The part lies in it, is not empty, and ends between pages: the range
-        // does, and so do VMAs.
+        // and its tables stay. The part lies in it, is not empty, and ends between pages: so do VMAs,
+        // and so does the range, or the VMA would not have been admitted.
         let pages = unsafe {
             bindings::change_protection(
                 self.raw.as_ptr(),
@@ -127,7 +129,7 @@ fn flags(change: Change, vma: VmaView<'_>) -> usize {
 impl MmapVma<'_> {
     /// Whether the part of `range` that lies in the VMA may change; see [`Protection::admit`].
     #[inline(always)]
-    pub(crate) fn admit(self, protection: Protection, range: &Range) -> Result {
+    fn admit(self, protection: Protection, range: &Range) -> Result {
         protection
             .admit(self.modes(), self.page_size(), range)
             .map_err(|errno| Error::from_errno(errno.negative()))
@@ -138,30 +140,49 @@ impl MmapVma<'_> {
     ///
     /// # Errors
     ///
-    /// - those of [`admit`](Self::admit);
+    /// - those of [`Protection::admit`];
     /// - `ENOMEM`: no memory for page tables. Pages below that one have changed.
     pub(crate) fn change_protection(self, range: &Range, change: Change) -> Result<usize> {
+        self.admit(change.protection(), range)?;
         let mut result = Ok(0);
         Gather::run(self.mm(), |gather| {
-            result = gather.change(self, range, change);
+            // SAFETY: Just admitted.
+            result = unsafe { gather.change(self, range, change) };
         });
         result
     }
 }
 
 impl Vmas<'_> {
-    /// Changes what lies in the range, VMA by VMA from the next one on. May sleep.
+    /// Changes what lies in the range, VMA by VMA. May sleep.
     ///
     /// # Errors
     ///
     /// - `ENOENT`: no VMA;
-    /// - those of [`MmapVma::change_protection`], which end it. VMAs below have changed.
-    #[inline]
-    pub(crate) fn change_protection(&mut self, change: Change) -> Result {
+    /// - those of [`MmapVma::change_protection`], which end it. VMAs below have changed, unless a VMA
+    ///   was not admitted and the protection [is all or nothing](Protection::is_all_or_nothing).
+    #[inline(always)]
+    pub(crate) fn change_protection(mut self, change: Change) -> Result {
+        let (protection, range) = (change.protection(), *self.range());
+        let admitted = protection.is_all_or_nothing();
+        if admitted {
+            for vma in self.by_ref() {
+                vma.admit(protection, &range)?;
+            }
+            self.restart();
+        }
         let mut result = Err(ENOENT);
         Gather::run(self.mm(), |gather| {
-            while let Some(vma) = self.next() {
-                result = gather.change(vma, self.range(), change).map(|_| ());
+            for vma in self.by_ref() {
+                result = if admitted {
+                    Ok(())
+                } else {
+                    vma.admit(protection, &range)
+                };
+                if result.is_ok() {
+                    // SAFETY: Admitted a moment ago, or in the first round.
+                    result = unsafe { gather.change(vma, &range, change) }.map(|_| ());
+                }
                 if result.is_err() {
                     break;
                 }

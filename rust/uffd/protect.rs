@@ -44,20 +44,11 @@ use crate::{
 // Inlined, it shares the frame of the ioctl.
 #[inline(always)]
 pub(crate) fn change(ctx: &Context, range: &Range, change: Change) -> Result<(), Stop> {
-    let protection = change.protection();
     let mm = ctx.mm().mmget_not_zero().ok_or(ESRCH)?;
     let _early = defect!(LockOrder).then(|| ctx.mappings().stable());
     let lock = MmapReadLock::lock(&mm);
     let _stable = ctx.mappings().stable()?;
-
-    let mut vmas = lock.vmas(range);
-    if protection.is_all_or_nothing() {
-        for vma in vmas.by_ref() {
-            vma.admit(protection, range)?;
-        }
-        vmas.restart();
-    }
-    Ok(vmas.change_protection(change)?)
+    Ok(lock.vmas(range).change_protection(change)?)
 }
 
 /// Switches features of `ctx`. No fault that still goes by the old ones is under way afterwards,
