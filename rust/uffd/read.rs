@@ -150,6 +150,8 @@ impl AnonFile for Context {
     ///
     /// `EINVAL` before `UFFDIO_API` or without room for a message, `EFAULT` for a bad buffer, which
     /// loses nothing, and those of `deliver_next`. Replaces `userfaultfd_read_iter`.
+    // The one caller is the operation of the file.
+    #[inline(always)]
     fn read(&self, mut request: ReadRequest<'_, '_>) -> Result<usize> {
         if !self.features().is_initialized() {
             return Err(EINVAL);
