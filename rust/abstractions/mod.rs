@@ -30,5 +30,6 @@ pub(crate) mod slab;
 pub(crate) mod sleepers;
 pub(crate) mod task;
 pub(crate) mod trace;
+pub(crate) mod uaccess;
 pub(crate) mod vma;
 pub(crate) mod wait;

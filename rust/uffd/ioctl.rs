@@ -41,6 +41,7 @@ use crate::{
             self,
             Watched, //
         },
+        uaccess::put_word,
         vma::ContextPtr, //
     },
     pure::{
@@ -83,12 +84,17 @@ impl User {
             .read()
     }
 
-    /// Writes `words` from word `index` on. `EFAULT`.
-    fn write<const N: usize>(self, index: usize, words: &Words<N>) -> Result {
-        let at = self.0.wrapping_add(index * size_of::<u64>());
-        UserSlice::new(UserPtr::from_addr(at), size_of::<Words<N>>())
+    /// Writes the first `N` words. `EFAULT`.
+    fn write<const N: usize>(self, words: &Words<N>) -> Result {
+        UserSlice::new(UserPtr::from_addr(self.0), size_of::<Words<N>>())
             .writer()
             .write(words)
+    }
+
+    /// Writes word `index`, the answer. `EFAULT`.
+    fn answer(self, index: usize, word: u64) -> Result {
+        let at = self.0.wrapping_add(index * size_of::<u64>());
+        put_word(UserPtr::from_addr(at), word)
     }
 }
 
@@ -132,13 +138,13 @@ fn api(context: &Context, user: User) -> Result {
     let requested = Features::from_bits(features);
     let agreed = match negotiate(api, requested, &offer(), task::capable_ptrace) {
         Ok(agreement) => {
-            user.write(0, &agreement.answer)?;
+            user.write(&agreement.answer)?;
             context.agree(agreement.context)
         }
         Err(error) => Err(errno(error)),
     };
     if agreed.is_err() {
-        user.write(0, &[0; 3])?;
+        user.write(&[0; 3])?;
     }
     agreed
 }
@@ -149,7 +155,7 @@ fn register(context: &SlabRef<Context>, user: User) -> Result {
     let words = user.read::<ANSWER>()?;
     let registered = try_register(context, words);
     trace::register(&context.id, &words, &registered);
-    user.write(ANSWER, &[registered?.bits()])
+    user.answer(ANSWER, registered?.bits())
 }
 
 #[inline(always)]
@@ -306,7 +312,7 @@ fn refuse_if_changing(context: &Context, user: User, answer: usize, kind: FillKi
     let report = Report::mappings_changing();
     let unread = Watched::unread(kind.into());
     show(context, &unread, report.field, report.again());
-    let stored = user.write(answer, &[report.field as u64]).is_ok();
+    let stored = user.answer(answer, report.field as u64).is_ok();
     report.conclude(stored, false).1.map_err(errno)
 }
 
@@ -333,7 +339,7 @@ fn conclude_fill(
         fill(&mm, mode)
     };
     show(context, &request, report.field, report.again());
-    let stored = user.write(answer, &[report.field as u64]).is_ok();
+    let stored = user.answer(answer, report.field as u64).is_ok();
     let (woken, result) = report.conclude(stored, mode.wake);
     if let Some(range) = woken {
         context.wake(range);
