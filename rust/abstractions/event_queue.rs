@@ -30,6 +30,12 @@ use kernel::{
 };
 
 use super::{
+    fifo::{
+        Arrived,
+        Fifo,
+        Link,
+        Neighbours, //
+    },
     task,
     trace::{
         self,
@@ -53,30 +59,38 @@ mod tests;
 ///
 /// # Invariants
 ///
-/// - While linked, `older` and `newer` are its neighbours in the line. Both, `seq` and `slot`
-///   change under the queue's lock only.
+/// - `seq`, `place` and `slot` change under the queue's lock only.
 /// - `task` is the thread whose stack this is.
 /// - `done` goes from false to true once, when the node was unlinked by a reader that will not touch
 ///   it again.
 struct Announcer<P> {
     seq: u64,
-    older: Link<P>,
-    newer: Link<P>,
+    place: Neighbours<Self>,
     task: NonNull<Task>,
     slot: Slot<P>,
     done: Atomic<bool>,
 }
 
-type Link<P> = Option<NonNull<Announcer<P>>>;
+// SAFETY: `place` is such a field.
+unsafe impl<P> Arrived for Announcer<P> {
+    unsafe fn neighbours(this: NonNull<Self>) -> NonNull<Neighbours<Self>> {
+        // SAFETY: The node is alive, and no field is at null.
+        unsafe { NonNull::new_unchecked(&raw mut (*this.as_ptr()).place) }
+    }
+
+    unsafe fn seq(this: NonNull<Self>) -> u64 {
+        // SAFETY: The node is alive.
+        unsafe { (*this.as_ptr()).seq }
+    }
+}
 
 /// What the queue's lock protects.
 ///
 /// # Invariants
 ///
-/// The list from `oldest` to `newest` holds all linked announcers, by `seq`.
+/// `fifo` holds all linked announcers, by `seq`.
 struct Links<P> {
-    oldest: Link<P>,
-    newest: Link<P>,
+    fifo: Fifo<Announcer<P>>,
     line: Line,
 }
 
@@ -115,8 +129,7 @@ impl<P: Announcement> EventQueue<P> {
         pin_init!(Self {
             id,
             links <- new_spinlock!(Links {
-                oldest: None,
-                newest: None,
+                fifo: Fifo::new(),
                 line: Line::new(),
             }, "uffd_events"),
             unread: Atomic::new(0),
@@ -144,8 +157,7 @@ impl<P: Announcement> EventQueue<P> {
         };
         let mut announcer = UnsafeCell::new(Announcer {
             seq: 0,
-            older: None,
-            newer: None,
+            place: Neighbours::NONE,
             task: NonNull::from(&**current!()),
             slot: Slot::Queued(payload),
             done: Atomic::new(false),
@@ -190,7 +202,7 @@ impl<P: Announcement> EventQueue<P> {
             if !is_done {
                 // SAFETY: Not done, so still linked.
                 payload = unsafe {
-                    links.remove(this);
+                    links.fifo.remove(this);
                     links.take(this)
                 };
                 self.mirror(&links);
@@ -222,12 +234,12 @@ impl<P: Announcement> EventQueue<P> {
             return None;
         }
         let mut links = self.links.lock();
-        let mut next = links.oldest;
+        let mut next = links.fifo.oldest();
         while let Some(announcer) = next {
             // SAFETY: Linked announcers are alive while the lock is held.
             let (payload, seq, newer) = unsafe {
-                let Announcer { seq, newer, .. } = *announcer.as_ptr();
-                (links.take(announcer), seq, newer)
+                let seq = (*announcer.as_ptr()).seq;
+                (links.take(announcer), seq, links.fifo.newer(announcer))
             };
             if let Some(payload) = payload {
                 self.mirror(&links);
@@ -260,36 +272,36 @@ impl<P: Announcement> EventQueue<P> {
 
     /// Lets the announcer go whose payload was handed out, unless it has left.
     fn finish(&self, seq: u64) {
-        // Its drop wakes, so it must be dropped after the lock.
-        pin_init::stack_pin_init!(let woken = task::WakeQueue::new());
-        let mut links = self.links.lock();
-        let Some(announcer) = links.find(seq) else {
-            return;
-        };
-        // SAFETY: The announcer is linked, so it and its task are alive while the lock is held,
-        // until the store of `done`.
-        unsafe {
-            links.remove(announcer);
-            let task = ARef::from((*announcer.as_ptr()).task.as_ref());
-            // Store **F**; pairs with **G**. The announcer may be gone after this line.
-            (*announcer.as_ptr()).done.store(true, Release);
-            woken.add(task);
-        }
+        task::wake_after(|woken| {
+            let mut links = self.links.lock();
+            let Some(announcer) = links.find(seq) else {
+                return;
+            };
+            // SAFETY: The announcer is linked, so it and its task are alive while the lock is held,
+            // until the store of `done`.
+            unsafe {
+                links.fifo.remove(announcer);
+                let task = ARef::from((*announcer.as_ptr()).task.as_ref());
+                // Store **F**; pairs with **G**. The announcer may be gone after this line.
+                (*announcer.as_ptr()).done.store(true, Release);
+                woken.add(task);
+            }
+        });
     }
 
     /// Wakes all announcers, so that they look at `is_over` again. They leave by themselves.
     pub(crate) fn wake_all(&self) {
-        // Its drop wakes, so it must be dropped after the lock.
-        pin_init::stack_pin_init!(let woken = task::WakeQueue::new());
-        let links = self.links.lock();
-        let mut next = links.oldest;
-        while let Some(announcer) = next {
-            // SAFETY: Linked announcers and their tasks are alive while the lock is held.
-            unsafe {
-                woken.add(ARef::from((*announcer.as_ptr()).task.as_ref()));
-                next = (*announcer.as_ptr()).newer;
+        task::wake_after(|woken| {
+            let links = self.links.lock();
+            let mut next = links.fifo.oldest();
+            while let Some(announcer) = next {
+                // SAFETY: Linked announcers and their tasks are alive while the lock is held.
+                unsafe {
+                    woken.add(ARef::from((*announcer.as_ptr()).task.as_ref()));
+                    next = links.fifo.newer(announcer);
+                }
             }
-        }
+        });
     }
 
     /// Whether there is something to read.
@@ -311,16 +323,11 @@ impl<P> Links<P> {
     /// unlinked.
     unsafe fn append(&mut self, announcer: NonNull<Announcer<P>>) {
         let seq = self.line.enqueue();
-        // SAFETY: By the safety requirements; who is in the line is alive.
+        // SAFETY: By the safety requirements.
         unsafe {
             (*announcer.as_ptr()).seq = seq;
-            (*announcer.as_ptr()).older = self.newest;
-            match self.newest {
-                Some(older) => (*older.as_ptr()).newer = Some(announcer),
-                None => self.oldest = Some(announcer),
-            }
+            self.fifo.append(announcer);
         }
-        self.newest = Some(announcer);
     }
 
     /// Takes the payload out of the slot, if it is there.
@@ -333,36 +340,13 @@ impl<P> Links<P> {
         self.line.take(unsafe { &mut (*announcer.as_ptr()).slot })
     }
 
-    /// Unlinks an announcer.
-    ///
-    /// # Safety
-    ///
-    /// `announcer` is linked.
-    unsafe fn remove(&mut self, announcer: NonNull<Announcer<P>>) {
-        // SAFETY: Who is in the line is alive.
-        unsafe {
-            let Announcer { older, newer, .. } = *announcer.as_ptr();
-            match older {
-                Some(other) => (*other.as_ptr()).newer = newer,
-                None => self.oldest = newer,
-            }
-            match newer {
-                Some(other) => (*other.as_ptr()).older = older,
-                None => self.newest = older,
-            }
-        }
-    }
-
     /// The announcer with number `seq`, if it has not left. Those before it are being delivered as
     /// well, or were put back, so there are few.
-    fn find(&self, seq: u64) -> Link<P> {
-        let mut next = self.oldest;
+    fn find(&self, seq: u64) -> Link<Announcer<P>> {
+        let mut next = self.fifo.oldest();
         while let Some(announcer) = next {
             // SAFETY: Who is in the line is alive.
-            let (found, newer) = unsafe {
-                let Announcer { seq, newer, .. } = *announcer.as_ptr();
-                (seq, newer)
-            };
+            let (found, newer) = unsafe { ((*announcer.as_ptr()).seq, self.fifo.newer(announcer)) };
             if found >= seq {
                 return next.filter(|_| found == seq);
             }

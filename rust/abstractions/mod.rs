@@ -9,6 +9,7 @@ pub(crate) mod abi;
 pub(crate) mod device;
 pub(crate) mod event_queue;
 pub(crate) mod fault;
+mod fifo;
 pub(crate) mod file;
 pub(crate) mod fill_lock;
 pub(crate) mod folio;

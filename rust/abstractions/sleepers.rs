@@ -8,7 +8,7 @@
 
 use core::{
     cell::UnsafeCell,
-    cmp::Ordering,
+    mem::MaybeUninit,
     ptr::NonNull, //
 };
 
@@ -32,6 +32,12 @@ use kernel::{
 };
 
 use super::{
+    fifo::{
+        Arrived,
+        Fifo,
+        Link,
+        Neighbours, //
+    },
     task,
     trace::{
         self,
@@ -63,8 +69,8 @@ mod tests;
 ///
 /// # Invariants
 ///
-/// - While linked, `node` is in the queue's tree, and `older` and `newer` are its neighbours in
-///   the FIFO if `delivery` is `Unread`. All four, and `key`, change under the queue's lock only.
+/// - While linked, `node` is in the queue's tree, and the sleeper in its FIFO if `delivery` is
+///   `Unread`. These, `place` and `key` change under the queue's lock only.
 /// - `task` is the thread whose stack this is.
 /// - `woken` goes from false to true once, when the node was unlinked by a waker that will not
 ///   touch it again.
@@ -74,8 +80,7 @@ struct Sleeper<M> {
     node: bindings::rb_node,
     key: Key,
     delivery: Delivery,
-    older: Link<M>,
-    newer: Link<M>,
+    place: Neighbours<Self>,
     task: NonNull<Task>,
     message: M,
     woken: Atomic<bool>,
@@ -83,18 +88,28 @@ struct Sleeper<M> {
 
 const _: () = assert!(core::mem::offset_of!(Sleeper<()>, node) == 0);
 
-type Link<M> = Option<NonNull<Sleeper<M>>>;
+// SAFETY: `place` is such a field.
+unsafe impl<M> Arrived for Sleeper<M> {
+    unsafe fn neighbours(this: NonNull<Self>) -> NonNull<Neighbours<Self>> {
+        // SAFETY: The node is alive, and no field is at null.
+        unsafe { NonNull::new_unchecked(&raw mut (*this.as_ptr()).place) }
+    }
+
+    unsafe fn seq(this: NonNull<Self>) -> u64 {
+        // SAFETY: The node is alive, and got its key when it was linked.
+        unsafe { (*this.as_ptr()).key }.seq()
+    }
+}
 
 /// What the queue's lock protects.
 ///
 /// # Invariants
 ///
-/// `root` orders all linked sleepers by [`Key`]; the list from `oldest` to `newest` holds those
-/// whose message is unread, by [`Key::seq`].
+/// `root` orders all linked sleepers by [`Key`]; `fifo` holds those whose message is unread, by
+/// [`Key::seq`].
 struct Links<M> {
     root: bindings::rb_root,
-    oldest: Link<M>,
-    newest: Link<M>,
+    fifo: Fifo<Sleeper<M>>,
     tally: Tally,
 }
 
@@ -119,10 +134,10 @@ pub(crate) struct SleeperQueue<M: FaultMessage> {
     id: ContextId,
     #[pin]
     links: SpinLock<Links<M>>,
-    /// Mirror of the tally: whether anyone sleeps. Written under the lock.
-    sleepers: Atomic<i64>,
-    /// Mirror of the tally: whether a message is unread. Written under the lock.
-    unread: Atomic<i64>,
+    /// Mirror of the tree: whether anyone sleeps. Written under the lock.
+    sleepers: Atomic<bool>,
+    /// Mirror of the FIFO: whether a message is unread. Written under the lock.
+    unread: Atomic<bool>,
 }
 
 impl<M: FaultMessage> SleeperQueue<M> {
@@ -132,12 +147,11 @@ impl<M: FaultMessage> SleeperQueue<M> {
             id,
             links <- new_spinlock!(Links {
                 root: bindings::rb_root::default(),
-                oldest: None,
-                newest: None,
+                fifo: Fifo::new(),
                 tally: Tally::new(),
             }, "uffd_sleepers"),
-            sleepers: Atomic::new(0),
-            unread: Atomic::new(0),
+            sleepers: Atomic::new(false),
+            unread: Atomic::new(false),
         })
     }
 
@@ -156,26 +170,24 @@ impl<M: FaultMessage> SleeperQueue<M> {
         state: BlockingState,
         look_again: impl FnOnce() -> (SecondLook, T),
     ) -> (SecondLook, T) {
-        let task = NonNull::from(&**current!());
-        let mut sleeper = UnsafeCell::new(Sleeper {
-            node: bindings::rb_node::default(),
-            key: Key::default(),
-            delivery: Delivery::Unread,
-            older: None,
-            newer: None,
-            task,
-            message,
-            woken: Atomic::new(false),
-        });
+        let sleeper = UnsafeCell::new(MaybeUninit::<Sleeper<M>>::uninit());
         // SAFETY: The address of a local is never null. From here to the end of this function the
         // sleeper is reached through this pointer only; it does not move, and it is unlinked
         // before the function returns.
-        let this = unsafe { NonNull::new_unchecked(sleeper.get()) };
+        let this = unsafe { NonNull::new_unchecked(sleeper.get().cast::<Sleeper<M>>()) };
+        // SAFETY: There is room for a sleeper. Its other fields are written when it is linked.
+        unsafe {
+            let this = this.as_ptr();
+            (&raw mut (*this).task).write(NonNull::from(&**current!()));
+            (&raw mut (*this).message).write(message);
+            (&raw mut (*this).woken).write(Atomic::new(false));
+        }
         {
             let mut links = self.links.lock();
-            // SAFETY: The sleeper is alive, pinned to this frame, and not linked yet.
+            // SAFETY: The sleeper is pinned to this frame, not linked yet, and was written above.
             unsafe { links.insert(this, address) };
-            self.mirror(&links);
+            self.sleepers.store(true, Relaxed);
+            self.unread.store(true, Relaxed);
             // SAFETY: The sleeper is alive; keys of linked ones do not change.
             trace::fault_queue(&self.id, unsafe { &(*this.as_ptr()).key }, &message);
             // Barrier **S**; pairs with **W** in `wake`.
@@ -183,18 +195,20 @@ impl<M: FaultMessage> SleeperQueue<M> {
         }
 
         let (found, result) = look_again();
-        defect!(TouchAfterWake, lab::busy_window(100));
         if found == SecondLook::Wait {
+            // Without a look first: whoever stores `woken` found the task with its state set, and
+            // wakes it. And before the look at signals: a fault of the kernel that a signal does
+            // not end is tried again and again, and must give the processor away each time.
+            task::schedule();
             // SAFETY: The sleeper is alive until this function returns.
-            while !unsafe { Self::is_woken(this) } {
-                // Before the look at signals: a fault of the kernel that a signal does not end is
-                // tried again and again, and must give the processor away each time.
-                task::schedule();
-                if task::signal_ends(state) {
+            while !unsafe { Self::is_woken(this) } && !task::signal_ends(state) {
+                // The wake-up was a late one for something else: sleep on.
+                task::set_current_state(state);
+                // SAFETY: As above.
+                if unsafe { Self::is_woken(this) } {
                     break;
                 }
-                // The wake-up may be a late one for something else: sleep on then.
-                task::set_current_state(state);
+                task::schedule();
             }
         }
         task::set_running();
@@ -208,7 +222,8 @@ impl<M: FaultMessage> SleeperQueue<M> {
             if !woken {
                 // SAFETY: Not woken, so still linked.
                 unsafe { links.remove(this) };
-                self.mirror(&links);
+                self.mirror_sleepers(&links);
+                self.mirror_unread(&links);
             }
         }
         // From here on nobody knows of `sleeper`.
@@ -218,7 +233,8 @@ impl<M: FaultMessage> SleeperQueue<M> {
             SecondLook::Present => End::Present,
             SecondLook::Released => End::Released,
         };
-        trace::fault_done(&self.id, &sleeper.get_mut().key, end);
+        // SAFETY: The sleeper is alive and was linked, so it has a key, and nobody else knows it.
+        trace::fault_done(&self.id, unsafe { &(*this.as_ptr()).key }, end);
         (found, result)
     }
 
@@ -238,14 +254,14 @@ impl<M: FaultMessage> SleeperQueue<M> {
             return None;
         }
         let mut links = self.links.lock();
-        let oldest = links.oldest?;
+        let oldest = links.fifo.oldest()?;
         defect!(
             RefileWindow,
             return lab_sleepers::claim_by_refiling(self, links, oldest)
         );
         // SAFETY: `oldest` is linked, so it is alive while the lock is held.
         let claim = unsafe {
-            links.unlink_unread(oldest);
+            links.fifo.remove(oldest);
             let sleeper = oldest.as_ptr();
             (*sleeper).delivery = Delivery::Read;
             Claim {
@@ -254,7 +270,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
             }
         };
         links.tally.take();
-        self.mirror(&links);
+        self.mirror_unread(&links);
         trace::fault_read(&self.id, &claim.key);
         Some(claim)
     }
@@ -272,9 +288,12 @@ impl<M: FaultMessage> SleeperQueue<M> {
             return false;
         }
         // SAFETY: `sleeper` is linked in the tree, and not in the FIFO.
-        unsafe { links.link_unread(sleeper) };
+        unsafe {
+            links.fifo.put_back(sleeper);
+            (*sleeper.as_ptr()).delivery = Delivery::Unread;
+        }
         links.tally.put_back();
-        self.mirror(&links);
+        self.unread.store(true, Relaxed);
         trace::fault_unread(&self.id, &claim.key);
         true
     }
@@ -287,42 +306,47 @@ impl<M: FaultMessage> SleeperQueue<M> {
     pub(crate) fn wake(&self, scope: Scope) {
         // Barrier **W**; pairs with **S** in `sleep`.
         smp_mb(Full);
-        if self.sleepers.load(Relaxed) != 0 {
-            self.wake_sleepers(scope);
+        let (first, last) = scope.bounds();
+        if self.sleepers.load(Relaxed) {
+            self.wake_between(first, last);
         } else {
-            trace::wake(&self.id, &scope, 0);
+            trace::wake(&self.id, first, last, 0);
         }
     }
 
+    /// Wakes those whose addresses lie between `first` and `last`, both included.
     #[inline(never)]
-    fn wake_sleepers(&self, scope: Scope) {
-        // Its drop wakes, so it must be dropped after the lock.
-        pin_init::stack_pin_init!(let woken = task::WakeQueue::new());
-        let mut links = self.links.lock();
-        let mut next = links.first_in(&scope);
-        let asleep = links.tally.sleepers();
-        while let Some(sleeper) = next {
-            // SAFETY: `sleeper` is linked, so it and its task are alive while the lock is held,
-            // until the store of `woken`.
+    fn wake_between(&self, first: usize, last: usize) {
+        task::wake_after(|woken| {
+            let mut links = self.links.lock();
+            let asleep = links.tally.sleepers();
+            let mut next = links.first_not(|key| key.address() < first);
+            // SAFETY: What was found in the tree is linked, so it and its task are alive while the
+            // lock is held, until the store of `woken`.
             unsafe {
-                defect!(TouchAfterWake, lab_sleepers::wake_too_early(sleeper));
-                next = Links::successor(sleeper)
-                    .filter(|other| scope.locate(&(*other.as_ptr()).key) == Ordering::Equal);
-                links.remove(sleeper);
-                trace::fault_wake(&self.id, &(*sleeper.as_ptr()).key);
-                let task = ARef::from((*sleeper.as_ptr()).task.as_ref());
-                // Store **R**; pairs with **A**. The sleeper may be gone after this line.
-                (*sleeper.as_ptr()).woken.store(true, Release);
-                woken.add(task);
+                while let Some(sleeper) =
+                    next.filter(|sleeper| (*sleeper.as_ptr()).key.address() <= last)
+                {
+                    defect!(TouchAfterWake, lab_sleepers::wake_too_early(sleeper));
+                    next = Links::successor(sleeper);
+                    if links.remove(sleeper) == Delivery::Unread {
+                        self.mirror_unread(&links);
+                    }
+                    trace::fault_wake(&self.id, &(*sleeper.as_ptr()).key);
+                    let task = ARef::from((*sleeper.as_ptr()).task.as_ref());
+                    // Store **R**; pairs with **A**. The sleeper may be gone after this line.
+                    (*sleeper.as_ptr()).woken.store(true, Release);
+                    woken.add(task);
+                }
             }
-        }
-        self.mirror(&links);
-        trace::wake(&self.id, &scope, asleep - links.tally.sleepers());
+            self.mirror_sleepers(&links);
+            trace::wake(&self.id, first, last, asleep - links.tally.sleepers());
+        });
     }
 
     /// Whether there is a message to read.
     pub(crate) fn has_unread(&self) -> bool {
-        self.unread.load(Relaxed) != 0
+        self.unread.load(Relaxed)
     }
 
     /// Sleepers whose message is unread, and all sleepers.
@@ -331,9 +355,12 @@ impl<M: FaultMessage> SleeperQueue<M> {
         (links.tally.unread(), links.tally.sleepers())
     }
 
-    fn mirror(&self, links: &Links<M>) {
-        self.sleepers.store(links.tally.sleepers() as i64, Relaxed);
-        self.unread.store(links.tally.unread() as i64, Relaxed);
+    fn mirror_sleepers(&self, links: &Links<M>) {
+        self.sleepers.store(!links.root.rb_node.is_null(), Relaxed);
+    }
+
+    fn mirror_unread(&self, links: &Links<M>) {
+        self.unread.store(!links.fifo.is_empty(), Relaxed);
     }
 }
 
@@ -342,7 +369,8 @@ impl<M> Links<M> {
     ///
     /// # Safety
     ///
-    /// `sleeper` is alive and not linked, and stays alive and in place until it is unlinked.
+    /// `sleeper` is alive and not linked, and stays alive and in place until it is unlinked. Its
+    /// `task`, `message` and `woken` were written; the other fields are written here.
     unsafe fn insert(&mut self, sleeper: NonNull<Sleeper<M>>, address: usize) {
         let key = self.tally.enqueue(address);
         let mut slot: *mut *mut bindings::rb_node = &raw mut self.root.rb_node;
@@ -350,10 +378,12 @@ impl<M> Links<M> {
         // SAFETY: Every node of the tree is the first field of a live sleeper, by the type
         // invariants, and `sleeper` is alive by the safety requirements.
         unsafe {
-            (*sleeper.as_ptr()).key = key;
+            (&raw mut (*sleeper.as_ptr()).key).write(key);
+            (&raw mut (*sleeper.as_ptr()).delivery).write(Delivery::Unread);
             while let Some(node) = NonNull::new(*slot) {
                 parent = node.as_ptr();
-                slot = if key < (*node.cast::<Sleeper<M>>().as_ptr()).key {
+                // Others with the same address came before, so this is the order of keys.
+                slot = if address < (*node.cast::<Sleeper<M>>().as_ptr()).key.address() {
                     &raw mut (*parent).rb_left
                 } else {
                     &raw mut (*parent).rb_right
@@ -362,84 +392,30 @@ impl<M> Links<M> {
             let node = &raw mut (*sleeper.as_ptr()).node;
             bindings::rb_link_node(node, parent, slot);
             bindings::rb_insert_color(node, &raw mut self.root);
-            self.link_unread(sleeper);
+            self.fifo.append(sleeper);
         }
     }
 
-    /// Unlinks a sleeper from tree and FIFO.
+    /// Unlinks a sleeper from tree and FIFO. Returns whether it was in the latter.
     ///
     /// # Safety
     ///
     /// `sleeper` is linked.
-    unsafe fn remove(&mut self, sleeper: NonNull<Sleeper<M>>) {
+    unsafe fn remove(&mut self, sleeper: NonNull<Sleeper<M>>) -> Delivery {
         // SAFETY: Linked sleepers are alive, and their nodes are in this tree.
         unsafe {
             let delivery = (*sleeper.as_ptr()).delivery;
             if delivery == Delivery::Unread {
-                self.unlink_unread(sleeper);
+                self.fifo.remove(sleeper);
             }
             bindings::rb_erase(&raw mut (*sleeper.as_ptr()).node, &raw mut self.root);
             self.tally.remove(delivery);
-        }
-    }
-
-    /// Links a sleeper into the FIFO, in order of arrival: at the end if it is new, at the front or
-    /// close to it if its message is put back.
-    ///
-    /// # Safety
-    ///
-    /// `sleeper` is alive and not in the FIFO.
-    unsafe fn link_unread(&mut self, sleeper: NonNull<Sleeper<M>>) {
-        // SAFETY: Sleepers in the FIFO are linked, hence alive.
-        unsafe {
-            let this = sleeper.as_ptr();
-            let is_older =
-                |other: NonNull<Sleeper<M>>| (*other.as_ptr()).key.seq() < (*this).key.seq();
-            let mut older = self.newest.filter(|&newest| is_older(newest));
-            let mut newer = None;
-            if older.is_none() {
-                newer = self.oldest;
-                while let Some(other) = newer.filter(|&other| is_older(other)) {
-                    older = newer;
-                    newer = (*other.as_ptr()).newer;
-                }
-            }
-            (*this).delivery = Delivery::Unread;
-            (*this).older = older;
-            (*this).newer = newer;
-            match older {
-                Some(other) => (*other.as_ptr()).newer = Some(sleeper),
-                None => self.oldest = Some(sleeper),
-            }
-            match newer {
-                Some(other) => (*other.as_ptr()).older = Some(sleeper),
-                None => self.newest = Some(sleeper),
-            }
-        }
-    }
-
-    /// Unlinks a sleeper from the FIFO.
-    ///
-    /// # Safety
-    ///
-    /// `sleeper` is in the FIFO.
-    unsafe fn unlink_unread(&mut self, sleeper: NonNull<Sleeper<M>>) {
-        // SAFETY: Sleepers in the FIFO are linked, hence alive.
-        unsafe {
-            let Sleeper { older, newer, .. } = *sleeper.as_ptr();
-            match older {
-                Some(other) => (*other.as_ptr()).newer = newer,
-                None => self.oldest = newer,
-            }
-            match newer {
-                Some(other) => (*other.as_ptr()).older = older,
-                None => self.newest = older,
-            }
+            delivery
         }
     }
 
     /// The first sleeper, in order of keys, for which `before` is false.
-    fn first_not(&self, before: impl Fn(&Key) -> bool) -> Link<M> {
+    fn first_not(&self, before: impl Fn(&Key) -> bool) -> Link<Sleeper<M>> {
         let mut found = None;
         let mut next = NonNull::new(self.root.rb_node);
         while let Some(node) = next {
@@ -457,16 +433,8 @@ impl<M> Links<M> {
         found
     }
 
-    /// The first sleeper that `scope` concerns.
-    fn first_in(&self, scope: &Scope) -> Link<M> {
-        let first = self.first_not(|key| scope.locate(key) == Ordering::Less)?;
-        // SAFETY: Just found in the tree, hence alive.
-        let key = unsafe { (*first.as_ptr()).key };
-        (scope.locate(&key) == Ordering::Equal).then_some(first)
-    }
-
     /// The sleeper with `key`, if it has not left.
-    fn find(&self, key: &Key) -> Link<M> {
+    fn find(&self, key: &Key) -> Link<Sleeper<M>> {
         let first = self.first_not(|other| other < key)?;
         // SAFETY: Just found in the tree, hence alive.
         (unsafe { (*first.as_ptr()).key } == *key).then_some(first)
@@ -477,7 +445,7 @@ impl<M> Links<M> {
     /// # Safety
     ///
     /// `sleeper` is linked.
-    unsafe fn successor(sleeper: NonNull<Sleeper<M>>) -> Link<M> {
+    unsafe fn successor(sleeper: NonNull<Sleeper<M>>) -> Link<Sleeper<M>> {
         // SAFETY: A linked node has its place in the tree; nodes are first in their sleepers.
         NonNull::new(unsafe { bindings::rb_next(&raw const (*sleeper.as_ptr()).node) })
             .map(NonNull::cast)

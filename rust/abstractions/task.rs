@@ -6,7 +6,6 @@ use core::ffi::c_uint;
 
 use kernel::{
     bindings,
-    prelude::*,
     sync::aref::ARef,
     task::Task,
     types::Opaque, //
@@ -91,26 +90,17 @@ pub(super) fn schedule() {
     unsafe { bindings::schedule() };
 }
 
-/// Tasks to be woken once a lock is dropped.
+/// Tasks to be woken once locks are dropped.
 ///
 /// # Invariants
 ///
-/// `head` is initialised, and each queued task is kept alive by a reference of the queue.
-#[pin_data(PinnedDrop)]
+/// `head` is initialised and does not move, and each queued task is kept alive by a reference of
+/// the queue.
 pub(super) struct WakeQueue {
-    #[pin]
     head: Opaque<bindings::wake_q_head>,
 }
 
 impl WakeQueue {
-    /// An empty queue.
-    pub(super) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            // SAFETY: The slot is valid for writes and stays where it is.
-            head <- Opaque::ffi_init(|slot| unsafe { bindings::uffd_wake_q_init(slot) }),
-        })
-    }
-
     /// Queues `task`, unless somebody else is about to wake it: then that wake-up has to do. So
     /// what the task is to see when it wakes is stored before; a full barrier lies between.
     pub(super) fn add(&self, task: ARef<Task>) {
@@ -120,10 +110,16 @@ impl WakeQueue {
     }
 }
 
-#[pinned_drop]
-impl PinnedDrop for WakeQueue {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The queue is initialised; each task in it is referenced.
-        unsafe { bindings::wake_up_q(self.head.get()) };
-    }
+/// Runs `body`, and then wakes the tasks that it has queued. It drops the locks that it takes.
+#[inline(always)]
+pub(super) fn wake_after(body: impl FnOnce(&WakeQueue)) {
+    let queue = WakeQueue {
+        head: Opaque::uninit(),
+    };
+    // INVARIANT: Initialised where it stays: it is lent, not given away.
+    // SAFETY: The head is ours.
+    unsafe { bindings::uffd_wake_q_init(queue.head.get()) };
+    body(&queue);
+    // SAFETY: The queue is initialised; each task in it is referenced.
+    unsafe { bindings::wake_up_q(queue.head.get()) };
 }

@@ -45,10 +45,7 @@ use crate::pure::{
         Again,
         Resolve, //
     },
-    wait::{
-        Key,
-        Scope, //
-    },
+    wait::Key,
 };
 
 /// The number under which a context is shown: from 1 on, never used twice between two boots.
@@ -266,19 +263,13 @@ pub(crate) fn fault_done(ctx: &ContextId, key: &Key, how: fault::End) {
     ));
 }
 
-/// A wake-up is over; one of everybody is shown as one of all addresses.
+/// A wake-up is over, of everybody from the address `first` to `last`.
 #[inline(always)]
-pub(crate) fn wake(ctx: &ContextId, scope: &Scope, woken: usize) {
+pub(crate) fn wake(ctx: &ContextId, first: usize, last: usize, woken: usize) {
     emit!(uffd_wake(
         ctx.0,
-        match scope {
-            Scope::All => 0,
-            Scope::Range(range) => range.start(),
-        },
-        match scope {
-            Scope::All => usize::MAX,
-            Scope::Range(range) => range.size(),
-        },
+        first,
+        (last - first).saturating_add(1),
         woken,
     ));
 }

@@ -155,16 +155,16 @@ impl FileWaiters {
         let head = self.readers.head.get();
         let entry = Opaque::<bindings::wait_queue_entry>::uninit();
         // SAFETY: The entry stays on this stack, and `finish_wait` takes it out of the queue before
-        // the function returns. `prepare_to_wait_event` sets the task state, which is barrier
-        // **P**.
+        // the function returns. `prepare_to_wait_exclusive` sets the task state, which is barrier
+        // **P**; for an interruptible one `schedule` looks at signals.
         unsafe {
-            bindings::init_wait_entry(entry.get(), bindings::WQ_FLAG_EXCLUSIVE as i32);
-            let signal = bindings::prepare_to_wait_event(
+            bindings::uffd_init_wait(entry.get());
+            bindings::prepare_to_wait_exclusive(
                 head,
                 entry.get(),
                 bindings::TASK_INTERRUPTIBLE as i32,
             );
-            if signal == 0 && !ready() {
+            if !ready() {
                 task::schedule();
             }
             bindings::finish_wait(head, entry.get());

@@ -81,6 +81,11 @@ __rust_helper void rust_helper_uffd_wake_q_init(struct wake_q_head *head)
 	wake_q_init(head);
 }
 
+__rust_helper void rust_helper_uffd_init_wait(struct wait_queue_entry *entry)
+{
+	init_wait(entry);
+}
+
 __rust_helper int rust_helper_uffd_put_user_u64(u64 value, u64 __user *to)
 {
 	return put_user(value, to);

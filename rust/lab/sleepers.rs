@@ -5,6 +5,7 @@
 use core::ptr::NonNull;
 
 use kernel::sync::{
+    aref::ARef,
     atomic::Release,
     SpinLockGuard, //
 };
@@ -21,14 +22,18 @@ use crate::{
     pure::wait::Delivery, //
 };
 
-/// Tells the sleeper that it is woken, and lets it go, while it is still linked.
+/// Wakes the sleeper, and lets it go, while it is still linked.
 ///
 /// # Safety
 ///
 /// `sleeper` is linked.
 pub(super) unsafe fn wake_too_early<M>(sleeper: NonNull<Sleeper<M>>) {
-    // SAFETY: By the safety requirements it is alive.
-    unsafe { (*sleeper.as_ptr()).woken.store(true, Release) };
+    // SAFETY: By the safety requirements it is alive, and so is its task, until the store.
+    unsafe {
+        let task = ARef::from((*sleeper.as_ptr()).task.as_ref());
+        (*sleeper.as_ptr()).woken.store(true, Release);
+        task.wake_up();
+    }
     lab::busy_window(400);
 }
 
@@ -44,14 +49,15 @@ pub(super) fn claim_by_refiling<M: FaultMessage>(
         links.remove(oldest);
         (*oldest.as_ptr()).key.address()
     };
-    queue.mirror(&links);
+    queue.mirror_sleepers(&links);
+    queue.mirror_unread(&links);
     drop(links);
     lab::window();
     let mut links = queue.links.lock();
     // SAFETY: None, if the sleeper has left meanwhile: it was not linked, so nobody had to ask.
     let claim = unsafe {
         links.insert(oldest, address);
-        links.unlink_unread(oldest);
+        links.fifo.remove(oldest);
         let sleeper = oldest.as_ptr();
         (*sleeper).delivery = Delivery::Read;
         Claim {
@@ -60,6 +66,7 @@ pub(super) fn claim_by_refiling<M: FaultMessage>(
         }
     };
     links.tally.take();
-    queue.mirror(&links);
+    queue.mirror_sleepers(&links);
+    queue.mirror_unread(&links);
     Some(claim)
 }

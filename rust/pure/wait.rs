@@ -12,8 +12,10 @@
 //!
 //! - a tree of all sleepers, ordered by [`Key`];
 //! - a FIFO of those whose message is unread, ordered by [`Key::seq`];
-//! - the [`Tally`], whose two counts are mirrored into `sleepers` and `unread`, atomics that anyone
-//!   may load.
+//! - the [`Tally`], which counts both.
+//!
+//! Whether there are sleepers and unread messages is mirrored into `sleepers` and `unread`, atomics
+//! that anyone may load.
 //!
 //! # Sleeper
 //!
@@ -23,10 +25,12 @@
 //!    drop the fault lock.
 //! 3. If so, wake one blocked reader and all pollers, even if a reader has the message by now. Then
 //!    sleep until `woken` reads true (**A**) or a signal ends the sleep; a wake-up without either
-//!    is a late one, meant for a fault that is over.
+//!    is a late one, meant for a fault that is over: set the state anew, and look at `woken` after
+//!    that, before sleeping on. The first sleep needs no look: the state was set before the node
+//!    could be found, so who stores `woken` has the task woken.
 //! 4. Set the task state to running. If `woken` reads true (**A**, acquire), the node is in
 //!    nobody's hands. Otherwise lock, and unless `woken` is true by now take the node out.
-//! 5. If step 3 was skipped and `unread` is not zero, here or in the line of [`super::events`], wake
+//! 5. If step 3 was skipped and a message is `unread`, here or in the line of [`super::events`], wake
 //!    one reader and all pollers, after a full barrier.
 //!
 //! Every way out makes the fault run again, so a wake-up for no reason costs time and nothing else.
@@ -34,7 +38,7 @@
 //! # Waker
 //!
 //! 1. Change what sleepers look at in their step 2.
-//! 2. Full barrier (**W**). Load `sleepers`; if it is zero, done.
+//! 2. Full barrier (**W**). Load `sleepers`; if there are none, done.
 //! 3. Lock. For each node in the range: take it out of the tree and the FIFO, take a reference to
 //!    its task, store `woken` (**R**, release), which is the last access to the node, and put the
 //!    task on a list of those to be woken. Update the mirrors, unlock.
@@ -51,8 +55,8 @@
 //! 1. Lock. Take the head of the FIFO, if there is one, and copy its message. The node stays in the
 //!    tree. Unlock. With a message, go to 4. Without one, look for an event ([`super::events`]).
 //! 2. Return for a signal, or if the caller must not block.
-//! 3. Enter the fd's wait queue exclusively, at its end, and set the task state. If `unread` is
-//!    zero in both queues, sleep. Leave the wait queue, go to 1.
+//! 3. Enter the fd's wait queue exclusively, at its end, and set the task state. If nothing is
+//!    `unread` in either queue, sleep. Leave the wait queue, go to 1.
 //! 4. Copy the message to user space, without the lock. If that fails, lock and look the key up in
 //!    the tree. If it is there, the message goes back into the FIFO, in order of `seq`; unlock, and
 //!    after a full barrier wake one reader and all pollers. If it is not, the sleeper has left or
@@ -99,8 +103,6 @@
 //! Readers and pollers wait in two queues: a poller may ask to be woken exclusively, and must not
 //! be selected in a reader's place.
 
-use core::cmp::Ordering;
-
 use super::range::Range;
 
 /// What identifies a sleeper in its queue, and orders the tree.
@@ -144,16 +146,13 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Where `key` lies as the tree is searched: before the scope, in it, or behind it
-    /// (`userfaultfd_wake_function`, its comparison).
-    ///
-    /// The scope is one run of the tree, so a waker goes from the first `Equal` to the first
-    /// `Greater`.
-    pub fn locate(&self, key: &Key) -> Ordering {
+    /// The first and the last address that it concerns (`userfaultfd_wake_function`, its
+    /// comparison). The scope is one run of the tree.
+    pub const fn bounds(&self) -> (usize, usize) {
         match self {
-            Self::Range(range) if key.address() < range.start() => Ordering::Less,
-            Self::Range(range) if key.address() >= range.end() => Ordering::Greater,
-            _ => Ordering::Equal,
+            Self::All => (0, usize::MAX),
+            // OVERFLOW: a range is not empty.
+            Self::Range(range) => (range.start(), range.end() - 1),
         }
     }
 }
@@ -204,13 +203,14 @@ impl Tally {
     /// Counts a message as handed out: the node has left the FIFO and is [`Delivery::Read`].
     pub fn take(&mut self) {
         debug_assert!(self.unread > 0);
-        self.unread = self.unread.saturating_sub(1);
+        // OVERFLOW: there was an unread one.
+        self.unread -= 1;
     }
 
     /// Counts a message as unread again: the node is back in the FIFO and [`Delivery::Unread`].
     pub fn put_back(&mut self) {
         debug_assert!(self.unread < self.sleepers);
-        self.unread = (self.unread + 1).min(self.sleepers);
+        self.unread += 1;
     }
 
     /// Counts a sleeper out, woken or leaving by itself.
@@ -219,6 +219,7 @@ impl Tally {
         if delivery == Delivery::Unread {
             self.take();
         }
-        self.sleepers = self.sleepers.saturating_sub(1);
+        // OVERFLOW: there was a sleeper.
+        self.sleepers -= 1;
     }
 }

@@ -2,7 +2,6 @@
 
 //! A fault queue made of ordinary collections around the shared bookkeeping of `uffd_pure::wait`.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use uffd_pure::wait::{Delivery, Key, Scope, Tally};
@@ -78,11 +77,8 @@ impl<N: Clone> Queue<N> {
 
     /// The first sleeper in the scope, by key.
     pub fn first_in(&self, scope: &Scope) -> Option<(Key, N)> {
-        let mut from_start = self
-            .tree
-            .iter()
-            .skip_while(|(key, _)| scope.locate(key) == Ordering::Less);
-        let (key, (node, _)) = from_start.next()?;
-        (scope.locate(key) == Ordering::Equal).then(|| (*key, node.clone()))
+        let (first, last) = scope.bounds();
+        let (key, (node, _)) = self.tree.iter().find(|(key, _)| first <= key.address())?;
+        (key.address() <= last).then(|| (*key, node.clone()))
     }
 }

@@ -248,15 +248,17 @@ impl Context {
             if !self.has(Defect::FrugalWake) || self.locked(|queue| queue.is_unread(key)) {
                 self.wake_readers();
             }
-            while !node.woken.load(Acquire) && !task.signal_pending() {
-                if late_state {
-                    task.set_blocked(true);
-                }
-                task.schedule();
-                if self.has(Defect::SingleSchedule) {
+            if late_state {
+                task.set_blocked(true);
+            }
+            task.schedule();
+            let again = !self.has(Defect::SingleSchedule);
+            while again && !node.woken.load(Acquire) && !task.signal_pending() {
+                task.set_blocked(true);
+                if node.woken.load(Acquire) {
                     break;
                 }
-                task.set_blocked(true);
+                task.schedule();
             }
         }
 
