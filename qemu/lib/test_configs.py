@@ -48,6 +48,15 @@ class Compare(unittest.TestCase):
         # That it runs is for `qemu/check` to tell: here both do the same.
         self.assertEqual(self.counts(runs, runs, {"b": EVENT}), (2, 0, 0))
 
+    def test_only_rust_has_it(self):
+        skips, runs = output("a", "b # SKIP needs x"), output("a", "b")
+        beyond = {"b": "needs x"}
+        self.assertEqual(compare(skips, runs, {}, set(), beyond).passed, 2)
+        self.assertEqual(compare(skips, skips, {}, set(), beyond).skipped, 1)
+        self.assertEqual(compare(skips, runs, {}, set(), {"b": "needs y"}).failed, 1)
+        failing = output("a", "not ok b")
+        self.assertEqual(compare(skips, failing, {}, set(), beyond).failed, 1)
+
     def test_listed_and_lacking_on_c(self):
         c = output("a # SKIP not offered: WP")
         rust = output("a # SKIP not offered: WP EVENT_FORK")

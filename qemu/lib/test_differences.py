@@ -9,6 +9,9 @@ import differences
 from common import Failure
 from flavours import FLAVOURS
 
+# Modules that test what the Rust implementation has beyond C.
+OURS = {"observe"}
+
 TOML = """
 [[skip]]
 reason = "not offered: WP"
@@ -77,9 +80,10 @@ class RealList(unittest.TestCase):
         for feature in differences.guest_lacks("rust"):
             self.assertRegex(names, rf"\bUFFD_FEATURE_{feature}\b")
 
-    def test_nothing_is_missing_on_c(self):
+    def test_c_misses_only_what_is_ours(self):
         for flavour in ("c", "c-debug"):
-            self.assertEqual(differences.guest_skips(flavour), {})
+            skipped = {test.split("::")[0] for test in differences.guest_skips(flavour)}
+            self.assertLessEqual(skipped, OURS)
             self.assertEqual(differences.guest_lacks(flavour), set())
 
 
