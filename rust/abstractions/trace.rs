@@ -332,18 +332,18 @@ pub(crate) fn resolve(ctx: &ContextId, request: &Watched, ret: i64) {
     ));
 }
 
-/// The caller of a resolving ioctl is told to try again.
+/// The caller of a resolving ioctl is told to try again, if there is a reason.
 #[inline(always)]
-pub(crate) fn eagain(ctx: &ContextId, ioctl: Resolve, why: Again) {
-    emit!(uffd_eagain(
-        ctx.0,
-        kind(ioctl),
-        match why {
+pub(crate) fn eagain(ctx: &ContextId, ioctl: Resolve, why: impl FnOnce() -> Option<Again>) {
+    if is_watched!(uffd_eagain) {
+        let Some(why) = why() else { return };
+        let why = match why {
             Again::Changing => bindings::uffd_trace_again_UFFD_TRACE_AGAIN_CHANGING,
             Again::Partial => bindings::uffd_trace_again_UFFD_TRACE_AGAIN_PARTIAL,
             Again::Retry => bindings::uffd_trace_again_UFFD_TRACE_AGAIN_RETRY,
-        },
-    ));
+        };
+        emit!(uffd_eagain(ctx.0, kind(ioctl), why));
+    }
 }
 
 /// What an announcer has to say, for those who watch.

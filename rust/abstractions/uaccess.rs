@@ -4,7 +4,6 @@
 
 use kernel::{
     bindings,
-    error::to_result,
     prelude::*,
     uaccess::UserPtr, //
 };
@@ -14,5 +13,8 @@ use kernel::{
 /// For one word this costs a fraction of what a copy does.
 pub(crate) fn put_word(to: UserPtr, word: u64) -> Result {
     // SAFETY: Any address may be tried: it is checked, and a fault ends in an error.
-    to_result(unsafe { bindings::uffd_put_user_u64(word, to.as_mut_ptr().cast()) })
+    match unsafe { bindings::uffd_put_user_u64(word, to.as_mut_ptr().cast()) } {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
 }

@@ -224,6 +224,7 @@ impl Context {
     /// Wakes the sleepers in `range`, after what they wait for was changed.
     ///
     /// Replaces `wake_userfault`.
+    #[inline(always)]
     pub(crate) fn wake(&self, range: Range) {
         self.sleepers.wake(Scope::Range(range));
     }

@@ -186,12 +186,11 @@ fn wake(context: &Context, user: User) -> Result {
     Ok(())
 }
 
-/// Shows what came of a request to those who watch: bytes that were done, or `-errno`.
+/// Shows what came of a request to those who watch: bytes that were done, or `-errno`, and why to
+/// try again.
 #[inline(always)]
-fn show(context: &Context, request: &Watched, result: i64, again: Option<Again>) {
-    if let Some(why) = again {
-        trace::eagain(&context.id, request.kind, why);
-    }
+fn show(context: &Context, request: &Watched, result: i64, again: impl FnOnce() -> Option<Again>) {
+    trace::eagain(&context.id, request.kind, again);
     trace::resolve(&context.id, request, result);
 }
 
@@ -199,7 +198,9 @@ fn show(context: &Context, request: &Watched, result: i64, again: Option<Again>)
 #[cold]
 fn refused(context: &Context, request: Watched, stop: Stop) -> Error {
     let error = stop.errno();
-    show(context, &request, i64::from(error.negative()), stop.again());
+    show(context, &request, i64::from(error.negative()), || {
+        stop.again()
+    });
     errno(error)
 }
 
@@ -223,7 +224,7 @@ fn protect(context: &Context, user: User, protection: Protection) -> Result {
     let request =
         Request::parse(protection, watched.mode).map_err(|error| refused(error.into()))?;
     protect::change(context, &range, request.change).map_err(refused)?;
-    show(context, &watched, watched.len as i64, None);
+    show(context, &watched, watched.len as i64, || None);
     if request.wake {
         context.wake(range);
     }
@@ -311,7 +312,7 @@ fn refuse_if_changing(context: &Context, user: User, answer: usize, kind: FillKi
     }
     let report = Report::mappings_changing();
     let unread = Watched::unread(kind.into());
-    show(context, &unread, report.field, report.again());
+    show(context, &unread, report.field, || report.again());
     let stored = user.answer(answer, report.field as u64).is_ok();
     report.conclude(stored, false).1.map_err(errno)
 }
@@ -338,7 +339,7 @@ fn conclude_fill(
         let mm = mm.ok_or_else(|| refused(Errno::ESRCH))?;
         fill(&mm, mode)
     };
-    show(context, &request, report.field, report.again());
+    show(context, &request, report.field, || report.again());
     let stored = user.answer(answer, report.field as u64).is_ok();
     let (woken, result) = report.conclude(stored, mode.wake);
     if let Some(range) = woken {
