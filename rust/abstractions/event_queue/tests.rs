@@ -123,7 +123,7 @@ impl Bench {
     }
 
     fn is_empty(&self) -> bool {
-        self.queue.links.lock().oldest.is_none() && !self.queue.has_unread()
+        self.queue.links.lock().fifo.is_empty() && !self.queue.has_unread()
     }
 }
 
