@@ -30,6 +30,7 @@ use crate::{
     uffd::context::Context, //
 };
 
+#[allow(improper_ctypes, reason = "nothing but its address is used")]
 extern "C" {
     static __tracepoint_sched_process_exit: bindings::tracepoint;
 }
