@@ -158,6 +158,12 @@ pub struct Line {
     next_seq: u64,
 }
 
+impl Default for Line {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Line {
     /// Counts of an empty line.
     pub const fn new() -> Self {

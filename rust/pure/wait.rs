@@ -169,6 +169,12 @@ pub struct Tally {
     next_seq: u64,
 }
 
+impl Default for Tally {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Tally {
     /// Counts of an empty queue.
     pub const fn new() -> Self {
