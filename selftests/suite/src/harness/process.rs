@@ -3,6 +3,7 @@
 //! Child processes of a test.
 
 use super::kind::Memory;
+use super::task::wait_process_in;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -37,6 +38,8 @@ impl Target {
         let mut message = [0; 16];
         let len = nix::unistd::read(&reader, &mut message).expect("read");
         assert_eq!(len, message.len(), "the child is ready");
+        // On its way there it may touch pages of the program, which count as its memory.
+        wait_process_in(child.pid().as_raw(), libc::SYS_pause);
         let word = |at: usize| u64::from_le_bytes(message[at..at + 8].try_into().expect("a word"));
         Target {
             uffd: descriptor_of(child.pid(), word(8) as i32),
