@@ -207,6 +207,10 @@ impl Program<'_> {
     }
 
     fn fork(&mut self, steps: u64) {
+        // Without registered memory there is no event, and nothing for a child to tell.
+        if !self.mapped.contains(&true) {
+            return;
+        }
         let (theirs, ours) = Link::pair();
         let forking = Word::Forking.encode();
         self.link.send(&forking, Some(theirs.as_fd()));
