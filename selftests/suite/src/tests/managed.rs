@@ -105,7 +105,9 @@ impl Program<'_> {
                 8 => self.unmap(),
                 9..=10 => self.map(),
                 11..=13 => self.remap(),
-                _ => self.fork((steps - step) / 2),
+                // Without registered memory there is no event, and nothing for a child to tell.
+                _ if self.mapped.contains(&true) => self.fork((steps - step) / 2),
+                _ => {}
             }
         }
         for page in (0..PAGES).filter(|&page| self.mapped[page as usize]) {
@@ -207,10 +209,6 @@ impl Program<'_> {
     }
 
     fn fork(&mut self, steps: u64) {
-        // Without registered memory there is no event, and nothing for a child to tell.
-        if !self.mapped.contains(&true) {
-            return;
-        }
         let (theirs, ours) = Link::pair();
         let forking = Word::Forking.encode();
         self.link.send(&forking, Some(theirs.as_fd()));
