@@ -4,7 +4,7 @@
 //!
 //! Each test is named after the fix or the record of the bug, as in `bugs`.
 
-use super::protect_lasting::{RWP, SWAP};
+use super::protect_lasting::{RWP, SWAP, UNPOPULATED};
 use super::write_protect::{FILES, WP};
 use crate::harness::env;
 use crate::harness::handler::Handler;
@@ -29,7 +29,7 @@ tests! {
     mail_42412208977_protecting_neighbours_of_a_fault [WP];
     cve_2021_47461_protecting_against_exit [WP];
     cve_2023_4732_fork_of_everything_protected [WP, Need::Root, SWAP];
-    cve_2025_21696_mremap_of_everything_protected [WP, Need::Root, SWAP];
+    cve_2025_21696_mremap_of_everything_protected [WP, UNPOPULATED, Need::Root, SWAP];
     fix_7_3_4_huge_page_after_protection [WP, FILES];
     fix_7_3_4_zapping_leaves_no_mark_of_rwp [RWP, WP, FILES];
     cve_2017_15127_two_resolvers [WP];

@@ -38,7 +38,7 @@ tests! {
 pub(super) const RWP: Need = Need::Feature(UFFD_FEATURE_RWP);
 /// What tests with swap need, besides being root.
 pub(super) const SWAP: Need = Need::Swap;
-const UNPOPULATED: Need = Need::Feature(UFFD_FEATURE_WP_UNPOPULATED);
+pub(super) const UNPOPULATED: Need = Need::Feature(UFFD_FEATURE_WP_UNPOPULATED);
 const NOTHING: [u64; 0] = [];
 
 fn missing_anonymous_pages_are_passed_over() {

@@ -36,10 +36,12 @@ tests! {
     async_never_sends_a_message [ASYNC];
     async_takes_accesses_by_calls [ASYNC];
     scan_tells_what_was_accessed [ASYNC];
-    scan_tells_it_of_pages_in_swap [ASYNC, Need::Root, SWAP];
+    scan_tells_it_of_pages_in_swap [ASYNC, MARKERS, Need::Root, SWAP];
 }
 
 const ASYNC: Need = Need::Feature(UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC);
+/// Only with PTE markers does PAGEMAP_SCAN look at what is protected in swap.
+const MARKERS: Need = shared::FILES;
 const NOTHING: [u64; 0] = [];
 
 fn accesses_are_reported() {
