@@ -10,7 +10,7 @@ from common import die
 from summary import Tally
 
 LISTS = ("skip", "fail")
-KEYS = {"name", "runs", "mem", "smp", "hugepages", "swap", "timeout", "expect", *LISTS}
+KEYS = {"name", "runs", "mem", "smp", "hugepages", "swap", "append", "timeout", "expect", *LISTS}
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Program:
     smp: int = 2
     hugepages: int = 0
     swap: str = ""
+    append: str = ""
     skip: dict = field(default_factory=dict)
     fail: dict = field(default_factory=dict)
 
