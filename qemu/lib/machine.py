@@ -17,7 +17,9 @@ PROBE_SECONDS = 5
 _PROBE_CACHE = BUILD / "run" / "kvm-probe.json"
 
 # A panic, and with it an oops, ends the guest at once. Everything the kernel says gets a time.
-_CMDLINE = ("console=ttyS0", "earlyprintk=serial,ttyS0", "printk.time=1", "panic=-1", "oops=panic")
+# The timer's interrupt is not tested: on a busy host the emulated one comes too late for that test.
+_CMDLINE = ("console=ttyS0", "earlyprintk=serial,ttyS0", "printk.time=1", "panic=-1", "oops=panic",
+            "no_timer_check")
 
 
 @dataclass
