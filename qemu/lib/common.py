@@ -138,6 +138,13 @@ def clock(seconds):
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def commit():
+    """The commit that is checked out, with a mark when files differ from it."""
+    git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT,
+                         text=True, capture_output=True, check=False)
+    return git.stdout.strip() or "unknown"
+
+
 def write_whole(path, text):
     """Put `text` into a file, whole or not at all: a reader never sees a part of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")

@@ -25,6 +25,16 @@ class Flavour:
         return BUILD / "kernel" / self.name
 
     @property
+    def image(self):
+        """What boots."""
+        return self.out / "bzImage"
+
+    def need_kernel(self, *files):
+        """Stop where it was not built, or one of its other files is not there."""
+        if not all(path.exists() for path in (self.image, *(self.out / name for name in files))):
+            die(f"no kernel of flavour {self.name}: run `make kernel FLAVOUR={self.name}`")
+
+    @property
     def obj(self):
         return BUILD / "obj" / self.folder
 

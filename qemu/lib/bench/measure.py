@@ -40,9 +40,7 @@ def need_kernels():
     """Stop before the first guest when something is missing."""
     need_qemu()
     for name in PAIR:
-        out = FLAVOURS[name].out
-        if not all((out / file).exists() for file in ("bzImage", "config", "made-from")):
-            die(f"no kernel of flavour {name}: run `make kernel FLAVOUR={name}`")
+        FLAVOURS[name].need_kernel("config", "made-from")
 
 
 class _Rows:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
 from bench.samples import INSTRUCTIONS, Figure, Row, Sample
-from common import ROOT, die, write_whole
+from common import commit, die, write_whole
 from flavours import FLAVOURS, parse
 from machine import QEMU
 
@@ -111,18 +111,14 @@ def config_hash(texts):
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _output(*command):
-    run = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
-    return run.stdout.strip()
-
-
 def origin(kernel, repeats, complete):
     """About the images that are there now. The commit has a mark when files differ from it."""
     outs = {name: FLAVOURS[name].out for name in PAIR}
-    version = re.search(r"version (\S+)", _output(QEMU, "--version"))
+    told = subprocess.run([QEMU, "--version"], text=True, capture_output=True, check=False)
+    version = re.search(r"version (\S+)", told.stdout)
     return Origin(
         kernel, config_hash([(out / "config").read_text() for out in outs.values()]),
-        _output("git", "describe", "--always", "--dirty", "--abbrev=12") or "unknown",
+        commit(),
         {name: (out / "made-from").read_text().strip() for name, out in outs.items()},
         version[1] if version else "unknown",
         datetime.now(timezone.utc).isoformat(timespec="seconds"), repeats, complete)
