@@ -12,7 +12,7 @@ use uffd::{Event, Uffd};
 
 use crate::area::Area;
 use crate::measure::Sample;
-use crate::request::repeat_after;
+use crate::request::repeat_call;
 use crate::threads::{die, spawn, wait_asleep};
 use crate::{call, open_with, Result};
 
@@ -38,12 +38,7 @@ pub fn watched_fork(repeats: usize) -> Result<Vec<Sample>> {
 
 /// A child that ends at once.
 pub fn fork_alone(repeats: usize) -> Result<Vec<Sample>> {
-    repeat_after(
-        repeats,
-        FORKS,
-        || Ok(()),
-        || (0..FORKS).try_for_each(|_| one_fork()),
-    )
+    repeat_call(repeats, FORKS, one_fork)
 }
 
 fn one_fork() -> Result<()> {

@@ -17,7 +17,7 @@ pub const CALLS: u64 = 2000;
 const TURNS: u64 = 1_000_000;
 
 /// Takes samples with an area that is put back into its first state before each.
-fn repeat(
+pub fn repeat(
     repeats: usize,
     ops: u64,
     area: &Area,
@@ -41,6 +41,20 @@ pub fn repeat_after(
             Sample::take(ops, &work)
         })
         .collect()
+}
+
+/// The same with a call that leaves everything as it was.
+pub fn repeat_call(
+    repeats: usize,
+    calls: u64,
+    work: impl Fn() -> Result<()>,
+) -> Result<Vec<Sample>> {
+    repeat_after(
+        repeats,
+        calls,
+        || Ok(()),
+        || (0..calls).try_for_each(|_| work()),
+    )
 }
 
 /// A descriptor, and registered pages that are not there.
@@ -88,15 +102,17 @@ pub fn wake(repeats: usize) -> Result<Vec<Sample>> {
 
 /// UFFDIO_REGISTER and UFFDIO_UNREGISTER of a whole mapping.
 pub fn register(repeats: usize) -> Result<Vec<Sample>> {
+    register_area(repeats, CALLS, &Area::new(16)?)
+}
+
+/// UFFDIO_REGISTER and UFFDIO_UNREGISTER of an area.
+pub fn register_area(repeats: usize, calls: u64, area: &Area) -> Result<Vec<Sample>> {
     let uffd = open(0)?;
-    let area = Area::new(16)?;
-    repeat(repeats, CALLS, &area, || {
-        (0..CALLS).try_for_each(|_| {
-            uffd.register(area.page(0), area.len(), UFFDIO_REGISTER_MODE_MISSING)
-                .map_err(call("UFFDIO_REGISTER"))?;
-            uffd.unregister(area.page(0), area.len())
-                .map_err(call("UFFDIO_UNREGISTER"))
-        })
+    repeat_call(repeats, calls, || {
+        uffd.register(area.page(0), area.len(), UFFDIO_REGISTER_MODE_MISSING)
+            .map_err(call("UFFDIO_REGISTER"))?;
+        uffd.unregister(area.page(0), area.len())
+            .map_err(call("UFFDIO_UNREGISTER"))
     })
 }
 

@@ -11,7 +11,7 @@ use uffd::abi::{UFFDIO_REGISTER_MODE_MISSING, UFFD_FEATURE_SIGBUS};
 
 use crate::area::{Area, PAGE};
 use crate::measure::Sample;
-use crate::request::{repeat_after, CALLS};
+use crate::request::{repeat, repeat_after, CALLS};
 use crate::threads::die;
 use crate::{call, open_with, Result};
 
@@ -31,7 +31,7 @@ pub fn sigbus(repeats: usize) -> Result<Vec<Sample>> {
             area.visit();
             Ok(())
         };
-        repeat_after(repeats, CALLS, || area.discard(0), work)
+        repeat(repeats, CALLS, &area, work)
     })
 }
 

@@ -9,7 +9,7 @@ use uffd::{Partial, Uffd};
 
 use crate::area::{Area, Kind, PAGE};
 use crate::measure::Sample;
-use crate::request::{repeat_after, CALLS};
+use crate::request::{repeat_after, repeat_call, CALLS};
 use crate::{call, open_with, Result};
 
 /// Huge pages in a repeat.
@@ -129,41 +129,26 @@ pub fn move_pages(repeats: usize, pages: u64) -> Result<Vec<Sample>> {
 pub fn protect(repeats: usize, pages: u64) -> Result<Vec<Sample>> {
     let area = Area::filled(pages)?;
     let uffd = registered(&area, 0, UFFDIO_REGISTER_MODE_WP)?;
-    let calls = calls(pages);
-    repeat_after(
-        repeats,
-        calls,
-        || Ok(()),
-        || {
-            (0..calls).try_for_each(|_| {
-                [UFFDIO_WRITEPROTECT_MODE_WP, 0]
-                    .iter()
-                    .try_for_each(|&mode| {
-                        uffd.writeprotect(area.page(0), area.len(), mode)
-                            .map_err(call("UFFDIO_WRITEPROTECT"))
-                    })
+    repeat_call(repeats, calls(pages), || {
+        [UFFDIO_WRITEPROTECT_MODE_WP, 0]
+            .iter()
+            .try_for_each(|&mode| {
+                uffd.writeprotect(area.page(0), area.len(), mode)
+                    .map_err(call("UFFDIO_WRITEPROTECT"))
             })
-        },
-    )
+    })
 }
 
 /// UFFDIO_RWPROTECT of one page that is there, on and off.
 pub fn protect_any(repeats: usize) -> Result<Vec<Sample>> {
     let area = Area::filled(1)?;
     let uffd = registered(&area, UFFD_FEATURE_RWP, UFFDIO_REGISTER_MODE_RWP)?;
-    repeat_after(
-        repeats,
-        CALLS,
-        || Ok(()),
-        || {
-            (0..CALLS).try_for_each(|_| {
-                [UFFDIO_RWPROTECT_MODE_RWP, 0].iter().try_for_each(|&mode| {
-                    uffd.rwprotect(area.page(0), PAGE, mode)
-                        .map_err(call("UFFDIO_RWPROTECT"))
-                })
-            })
-        },
-    )
+    repeat_call(repeats, CALLS, || {
+        [UFFDIO_RWPROTECT_MODE_RWP, 0].iter().try_for_each(|&mode| {
+            uffd.rwprotect(area.page(0), PAGE, mode)
+                .map_err(call("UFFDIO_RWPROTECT"))
+        })
+    })
 }
 
 /// A write to a protected page, which the kernel itself lets through.
