@@ -259,17 +259,8 @@ impl<M: FaultMessage> SleeperQueue<M> {
             RefileWindow,
             return lab_sleepers::claim_by_refiling(self, links, oldest)
         );
-        // SAFETY: `oldest` is linked, so it is alive while the lock is held.
-        let claim = unsafe {
-            links.fifo.remove(oldest);
-            let sleeper = oldest.as_ptr();
-            (*sleeper).delivery = Delivery::Read;
-            Claim {
-                key: (*sleeper).key,
-                message: (*sleeper).message,
-            }
-        };
-        links.tally.take();
+        // SAFETY: `oldest` is linked and in the FIFO.
+        let claim = unsafe { links.take(oldest) };
         self.mirror_unread(&links);
         trace::fault_read(&self.id, &claim.key);
         Some(claim)
@@ -411,6 +402,29 @@ impl<M> Links<M> {
             bindings::rb_erase(&raw mut (*sleeper.as_ptr()).node, &raw mut self.root);
             self.tally.remove(delivery);
             delivery
+        }
+    }
+
+    /// Takes the message of a sleeper, which stays in the tree.
+    ///
+    /// # Safety
+    ///
+    /// `sleeper` is linked, and its message unread.
+    #[inline(always)]
+    unsafe fn take(&mut self, sleeper: NonNull<Sleeper<M>>) -> Claim<M>
+    where
+        M: Copy,
+    {
+        self.tally.take();
+        // SAFETY: Linked sleepers are alive, and those with an unread message are in the FIFO.
+        unsafe {
+            self.fifo.remove(sleeper);
+            let sleeper = sleeper.as_ptr();
+            (*sleeper).delivery = Delivery::Read;
+            Claim {
+                key: (*sleeper).key,
+                message: (*sleeper).message,
+            }
         }
     }
 

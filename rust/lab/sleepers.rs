@@ -17,10 +17,7 @@ use super::{
     Sleeper,
     SleeperQueue, //
 };
-use crate::{
-    lab,
-    pure::wait::Delivery, //
-};
+use crate::lab;
 
 /// Wakes the sleeper, and lets it go, while it is still linked.
 ///
@@ -57,15 +54,8 @@ pub(super) fn claim_by_refiling<M: FaultMessage>(
     // SAFETY: None, if the sleeper has left meanwhile: it was not linked, so nobody had to ask.
     let claim = unsafe {
         links.insert(oldest, address);
-        links.fifo.remove(oldest);
-        let sleeper = oldest.as_ptr();
-        (*sleeper).delivery = Delivery::Read;
-        Claim {
-            key: (*sleeper).key,
-            message: (*sleeper).message,
-        }
+        links.take(oldest)
     };
-    links.tally.take();
     queue.mirror_sleepers(&links);
     queue.mirror_unread(&links);
     Some(claim)
