@@ -209,12 +209,11 @@ impl<P: Announcement> EventQueue<P> {
             }
         }
         // From here on nobody knows of `announcer`.
-        let end = match is_done {
+        trace::event_done(&self.id, announcer.get_mut().seq, || match is_done {
             true => End::Read,
             false if is_over() => End::Released,
             false => End::Killed,
-        };
-        trace::event_done(&self.id, announcer.get_mut().seq, end);
+        });
         payload
     }
 

@@ -383,11 +383,11 @@ pub(crate) fn event_unread(ctx: &ContextId, event: u64) {
 
 /// The announcer goes on.
 #[inline(always)]
-pub(crate) fn event_done(ctx: &ContextId, event: u64, how: events::End) {
+pub(crate) fn event_done(ctx: &ContextId, event: u64, how: impl FnOnce() -> events::End) {
     emit!(uffd_event_done(
         ctx.0,
         event,
-        match how {
+        match how() {
             events::End::Read => bindings::uffd_trace_event_end_UFFD_TRACE_EVENT_READ,
             events::End::Killed => bindings::uffd_trace_event_end_UFFD_TRACE_EVENT_SIGNAL,
             events::End::Released => bindings::uffd_trace_event_end_UFFD_TRACE_EVENT_RELEASED,
