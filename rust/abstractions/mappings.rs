@@ -38,22 +38,7 @@ use super::{
         ContextId, //
     }, //
 };
-use crate::pure::{
-    errno::Errno,
-    fill::Stop, //
-};
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Error(Errno::from_negative(error.to_errno()).unwrap_or(Errno::EINVAL))
-    }
-}
-
-impl From<Stop> for Error {
-    fn from(stop: Stop) -> Self {
-        Self::from_errno(stop.errno().negative())
-    }
-}
+use crate::pure::fill::Stop;
 
 /// How many changes of the mappings are under way (`map_changing_lock` and `mmap_changing`).
 ///

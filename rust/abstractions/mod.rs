@@ -7,6 +7,7 @@
 
 pub(crate) mod abi;
 pub(crate) mod device;
+mod error;
 pub(crate) mod event_queue;
 pub(crate) mod fault;
 mod fifo;

@@ -132,7 +132,7 @@ impl MmapVma<'_> {
     fn admit(self, protection: Protection, range: &Range) -> Result {
         protection
             .admit(self.modes(), self.page_size(), range)
-            .map_err(|errno| Error::from_errno(errno.negative()))
+            .map_err(Error::from)
     }
 
     /// Changes the part of `range` that lies in the VMA (`uffd_wp_range`). Returns the number of

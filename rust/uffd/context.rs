@@ -15,10 +15,7 @@ use kernel::{
     }, //
 };
 
-use super::{
-    errno,
-    events::Event, //
-};
+use super::events::Event;
 use crate::{
     abstractions::{
         event_queue::EventQueue,
@@ -125,7 +122,7 @@ impl Context {
     ///
     /// `EINVAL` for unknown flags; `ENOMEM`, `EMFILE`, `ENFILE`. Replaces `new_userfaultfd`.
     pub(crate) fn create(flags: u32) -> Result<u32> {
-        let create_flags = CreateFlags::parse(flags, file::FLAGS).map_err(errno)?;
+        let create_flags = CreateFlags::parse(flags, file::FLAGS)?;
         let features = ContextFeatures::UNINITIALIZED;
         let context = Self::new(mm::current_mm()?, create_flags, features)?;
         // While nobody can close it.
@@ -163,7 +160,7 @@ impl Context {
     /// `EPERM` for faults of the kernel without privilege, unless the administrator allows it;
     /// then those of `create`. Replaces `userfaultfd_syscall_allowed`.
     pub(crate) fn create_checked(flags: u32, unprivileged: bool) -> Result<u32> {
-        may_create(flags, task::capable_ptrace, unprivileged).map_err(errno)?;
+        may_create(flags, task::capable_ptrace, unprivileged)?;
         Self::create(flags)
     }
 
@@ -249,7 +246,7 @@ mod tests {
     };
 
     fn context(flags: u32) -> Result<SlabRef<Context>> {
-        let flags = CreateFlags::parse(flags, file::FLAGS).map_err(errno)?;
+        let flags = CreateFlags::parse(flags, file::FLAGS)?;
         Context::new(mm::unused_mm()?, flags, ContextFeatures::UNINITIALIZED)
     }
 
@@ -257,7 +254,7 @@ mod tests {
     fn features_are_agreed_once() -> Result {
         let context = context(0)?;
         assert!(!context.features().is_initialized());
-        let answer = negotiate(UFFD_API, Features::SIGBUS, &offer(), || true).map_err(errno)?;
+        let answer = negotiate(UFFD_API, Features::SIGBUS, &offer(), || true)?;
         context.agree(answer.context)?;
         assert_eq!(context.agree(answer.context).err(), Some(EINVAL));
         assert!(context.features().is_initialized());

@@ -21,7 +21,6 @@ use super::{
         offer,
         Context, //
     },
-    errno,
     fill::{
         fill,
         Content, //
@@ -141,7 +140,7 @@ fn api(context: &Context, user: User) -> Result {
             user.write(&agreement.answer)?;
             context.agree(agreement.context)
         }
-        Err(error) => Err(errno(error)),
+        Err(error) => Err(error.into()),
     };
     if agreed.is_err() {
         user.write(&[0; 3])?;
@@ -161,14 +160,14 @@ fn register(context: &SlabRef<Context>, user: User) -> Result {
 #[inline(always)]
 fn try_register(context: &SlabRef<Context>, words: Words<3>) -> Result<Ioctls> {
     let [start, len, mode] = words;
-    let modes = parse_modes(mode, &offer(), context.features()).map_err(errno)?;
-    let range = Range::aligned(start, len, &context.limits()).map_err(errno)?;
+    let modes = parse_modes(mode, &offer(), context.features())?;
+    let range = Range::aligned(start, len, &context.limits())?;
     register::register(context, range, modes)
 }
 
 fn aligned_range(context: &Context, words: Words<2>) -> Result<Range> {
     let [start, len] = words;
-    Range::aligned(start, len, &context.limits()).map_err(errno)
+    Range::aligned(start, len, &context.limits()).map_err(Error::from)
 }
 
 /// Replaces `userfaultfd_unregister`, its copying.
@@ -201,7 +200,7 @@ fn refused(context: &Context, request: Watched, stop: Stop) -> Error {
     show(context, &request, i64::from(error.negative()), || {
         stop.again()
     });
-    errno(error)
+    error.into()
 }
 
 /// The aligned range that a request is about. `EINVAL`.
@@ -234,7 +233,7 @@ fn protect(context: &Context, user: User, protection: Protection) -> Result {
 /// Replaces `userfaultfd_set_mode`, its copying and its checks.
 fn set_mode(context: &SlabRef<Context>, user: User) -> Result {
     let [enable, disable] = user.read::<2>()?.map(Features::from_bits);
-    let toggle = Toggle::check(enable, disable, &offer(), context.features()).map_err(errno)?;
+    let toggle = Toggle::check(enable, disable, &offer(), context.features())?;
     protect::set_mode(context, toggle)
 }
 
@@ -314,7 +313,7 @@ fn refuse_if_changing(context: &Context, user: User, answer: usize, kind: FillKi
     let unread = Watched::unread(kind.into());
     show(context, &unread, report.field, || report.again());
     let stored = user.answer(answer, report.field as u64).is_ok();
-    report.conclude(stored, false).1.map_err(errno)
+    report.conclude(stored, false).1.map_err(Error::from)
 }
 
 /// What all fills share: the mode, the address space, the answer in word `answer`, the wake-up.
@@ -345,5 +344,5 @@ fn conclude_fill(
     if let Some(range) = woken {
         context.wake(range);
     }
-    result.map_err(errno)
+    result.map_err(Error::from)
 }

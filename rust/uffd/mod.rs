@@ -15,13 +15,6 @@ mod register;
 
 use kernel::prelude::*;
 
-use crate::pure::errno::Errno;
-
-/// A decision's errno as the kernel's error.
-fn errno(errno: Errno) -> Error {
-    Error::from_errno(errno.negative())
-}
-
 /// What is set up once, at boot.
 pub(crate) fn init() -> Result {
     context::create_cache()?;

@@ -118,17 +118,12 @@ fn move_steps(
     Ok(())
 }
 
-/// The number of an error of the kernel.
-fn plain(error: Error) -> Errno {
-    Errno::from_negative(error.to_errno()).unwrap_or(Errno::EINVAL)
-}
-
 /// The step that ends with `error`, or is to be taken again.
 fn stop(error: Error) -> Step {
     if error == EAGAIN {
         Step::Retry
     } else {
-        Step::Stop(plain(error))
+        Step::Stop(error.into())
     }
 }
 

@@ -8,12 +8,9 @@
 
 use kernel::prelude::*;
 
-use super::{
-    context::{
-        offer,
-        Context, //
-    },
-    errno, //
+use super::context::{
+    offer,
+    Context, //
 };
 use crate::{
     abstractions::{
@@ -65,11 +62,11 @@ fn scan(
     for vma in guard.vmas(range) {
         let facts = vma.facts(asker);
         if first {
-            check_start(&facts, range).map_err(errno)?;
+            check_start(&facts, range)?;
             first = false;
         }
         cond_resched();
-        check(*vma, &facts).map_err(errno)?;
+        check(*vma, &facts)?;
     }
     if first {
         Err(EINVAL)
