@@ -1,29 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The parts of the documentation that are written from the list of rows and from results.
+"""The parts of the documentation that are written from the list of rows and from results."""
 
-Each stands between two marks, and nobody edits it by hand.
-"""
-
+import marks
 from bench import limits, plots, table
 from bench.samples import CLOCK, GROUPS, THROUGHPUT
-from common import ROOT, die, write_whole
+from common import ROOT, write_whole
 
 DOCUMENT = ROOT / "Documentation" / "performance.md"
 PLOTS = ROOT / "Documentation" / "plots"
-
-
-def _marks(name):
-    return f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
-
-
-def replace(text, name, part):
-    """`text` with `part` between the marks of that name, ValueError where they are not."""
-    begin, end = _marks(name)
-    head, found, rest = text.partition(begin)
-    _, closed, tail = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(f"no marks for '{name}'")
-    return f"{head}{begin}{part.rstrip()}\n{end}{tail}"
 
 
 def rows_part(rows):
@@ -41,8 +25,7 @@ def rows_part(rows):
 
 def explains(text, rows):
     """Whether a document has the present explanation of all rows."""
-    begin, end = _marks("rows")
-    return f"{begin}{rows_part(rows).rstrip()}\n{end}" in text
+    return marks.holds(text, "rows", rows_part(rows))
 
 
 def _tables(results, groups):
@@ -72,25 +55,15 @@ def parts(results):
     }
 
 
-def _update(found):
-    try:
-        text = DOCUMENT.read_text(encoding="utf-8")
-        for name, part in found.items():
-            text = replace(text, name, part)
-    except (OSError, ValueError) as e:
-        die(f"{DOCUMENT.relative_to(ROOT)}: {e}")
-    write_whole(DOCUMENT, text)
-
-
 def write_rows(rows):
     """Put the explanation of the rows into the documentation."""
-    _update({"rows": rows_part(rows)})
+    marks.write(DOCUMENT, {"rows": rows_part(rows)})
 
 
 def write(results, pictures):
     """Put a run into the documentation. `pictures`: {name: SVG}."""
     rows = list(dict.fromkeys(m.row for m in results.rows))
-    _update({"rows": rows_part(rows), **parts(results)})
+    marks.write(DOCUMENT, {"rows": rows_part(rows), **parts(results)})
     write_plots(PLOTS, pictures)
 
 

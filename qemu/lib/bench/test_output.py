@@ -7,6 +7,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import marks
 from bench import document, table
 from bench.made_up import ROWS, figure, results
 from bench.samples import Row
@@ -59,18 +60,8 @@ class Tables(unittest.TestCase):
 
 
 class Document(unittest.TestCase):
-    TEXT = "# x\n<!-- rows: begin -->\nold\n<!-- rows: end -->\ny\n"
-
-    def test_parts_are_replaced(self):
-        new = document.replace(self.TEXT, "rows", "new\n\n")
-        self.assertEqual(new, self.TEXT.replace("old", "new"))
-        self.assertEqual(document.replace(new, "rows", "old"), self.TEXT)
-        for bad in ("# x\n", "<!-- rows: begin -->\n", self.TEXT.replace("end", "stop")):
-            with self.assertRaises(ValueError):
-                document.replace(bad, "rows", "new")
-
     def test_each_row_is_explained(self):
-        text = document.replace(self.TEXT, "rows", document.rows_part(ROWS))
+        text = marks.replace("<!-- rows: begin -->\n<!-- rows: end -->\n", "rows", document.rows_part(ROWS))
         self.assertTrue(document.explains(text, ROWS))
         for row in ROWS:
             self.assertIn(f"| `{row.name}` | {row.about} |", text)
@@ -82,7 +73,7 @@ class Document(unittest.TestCase):
         text = document.DOCUMENT.read_text(encoding="utf-8")
         for name, part in {"rows": "", **document.parts(FOUND)}.items():
             with self.subTest(name):
-                document.replace(text, name, part)
+                marks.replace(text, name, part)
 
     def test_parts(self):
         parts = document.parts(FOUND)
