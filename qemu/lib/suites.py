@@ -113,6 +113,11 @@ SUITES = (
         budget=600, cwd=SELFTESTS, env=_GUEST,
     ),
     Suite(
+        "guest-unit", "unit tests of the guest's programs, on the host",
+        cargo("test", "--locked", "--release", "--workspace", "--exclude", "uffd"),
+        budget=600, read=read_cargo, cwd=SELFTESTS, env=_GUEST,
+    ),
+    Suite(
         "tree", "the kernel tree: fetched, verified, patched",
         lambda flavour: [QEMU / "kernel", "tree"],
         budget=900,

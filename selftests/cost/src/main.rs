@@ -199,3 +199,78 @@ fn run(rows: &[Row], repeats: usize) -> Result<()> {
 struct Kernel {
     kernel: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn names(words: &[&str]) -> std::result::Result<Vec<String>, String> {
+        let options = Options::try_parse_from([&["uffd-cost"], words].concat())
+            .map_err(|error| error.to_string())?;
+        let rows = options.rows()?;
+        Ok(rows.into_iter().map(|row| row.name).collect())
+    }
+
+    #[test]
+    fn names_differ() {
+        let all = names(&["--list"]).unwrap();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn throughput_has_to_be_asked_for() {
+        let has = |words: &[&str]| {
+            names(words).is_ok_and(|names| names.iter().any(|name| name == "throughput-1x1"))
+        };
+        assert!(!has(&[]));
+        assert!(!has(&["--rows", "1"]));
+        assert!(has(&["--list"]));
+        assert!(has(&["--group", "throughput"]));
+        assert!(has(&["--rows", "=throughput-1x1"]));
+        assert!(has(&["--rows", "=clock", "--rows", "=throughput-1x1"]));
+    }
+
+    #[test]
+    fn rows_are_chosen_by_name_and_group() {
+        assert_eq!(names(&["--rows", "=copy-1"]).unwrap(), ["copy-1"]);
+        assert_eq!(
+            names(&["--rows", "copy-"]).unwrap(),
+            names(&["--rows", "copy-", "--group", "background"]).unwrap()
+        );
+        let both = names(&["--group", "memory", "--group", "alternatives"]).unwrap();
+        assert!(both.iter().any(|name| name == "clock"));
+        assert!(both.iter().any(|name| name == "memory-context"));
+        assert!(!both.iter().any(|name| name == "copy-1"));
+    }
+
+    #[test]
+    fn a_text_that_means_nothing_is_named() {
+        for words in [
+            &["--rows", "nothing"][..],
+            &["--rows", "clock", "--rows", "nothing"],
+            &["--rows", "nothing", "--group", "memory"],
+        ] {
+            assert_eq!(names(words), Err("nothing".into()));
+        }
+        assert_eq!(
+            names(&["--rows", "copy-1", "--group", "memory"]),
+            Err("copy-1".into())
+        );
+        assert!(names(&["--group", "nothing"]).is_err());
+    }
+
+    #[test]
+    fn a_point_of_a_curve_says_which() {
+        let point = rows::all()
+            .into_iter()
+            .find(|row| row.name == "sleepers-256")
+            .unwrap();
+        let text = serde_json::to_value(point.description()).unwrap();
+        assert_eq!(text["family"], "sleepers");
+        assert_eq!(text["n"], 256);
+        assert_eq!(text["unit"], "instructions");
+        assert_eq!(text["group"], "growth");
+    }
+}
