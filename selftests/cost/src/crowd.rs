@@ -19,7 +19,7 @@ use crate::{call, open, Result};
 /// Calls in a repeat that read one message.
 const READS: u64 = 100;
 /// Messages in a repeat that reads them all, where fewer wait.
-const MESSAGES: u64 = 512;
+const MESSAGES: u64 = 4096;
 /// Threads whose memory is added up.
 const MANY: u64 = 4096;
 
@@ -48,7 +48,7 @@ pub fn read_all(repeats: usize, unread: u64) -> Result<Vec<Sample>> {
         crowd.send_back(crowd.area.page(0), crowd.area.len())?;
         Ok(sample)
     };
-    let count = (MESSAGES / unread).clamp(1, READS);
+    let count = (MESSAGES / unread).clamp(3, READS);
     crowd.gather(|| Ok(()), |()| rounds(repeats, count, round))
 }
 
@@ -66,11 +66,11 @@ pub fn memory(repeats: usize) -> Result<Vec<Sample>> {
     (0..repeats).map(sample).collect()
 }
 
-/// Samples of several rounds each, after one that does not count.
+/// Samples, each the middle of several rounds, after one that does not count.
 fn rounds(repeats: usize, count: u64, round: impl Fn() -> Result<Sample>) -> Result<Vec<Sample>> {
     let sample = |_| {
         let rounds = (0..count).map(|_| round()).collect::<Result<Vec<_>>>()?;
-        Ok(Sample::sum(&rounds))
+        Sample::middle(rounds).ok_or_else(|| "a sample of no rounds".into())
     };
     sample(0)?;
     (0..repeats).map(sample).collect()

@@ -178,6 +178,7 @@ fn run(rows: &[Row], repeats: usize) -> Result<()> {
     })?;
     let offered = offered()?;
     measure::run_in_turn()?;
+    measure::wait_for_clock();
     for row in rows {
         if row.is_lacking(offered) {
             print(row.lacking())?;

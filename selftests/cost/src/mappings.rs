@@ -15,5 +15,5 @@ pub fn register(repeats: usize, mappings: u64) -> Result<Vec<Sample>> {
     (0..mappings)
         .step_by(2)
         .try_for_each(|page| area.protect(page, 1, ProtFlags::PROT_READ))?;
-    register_area(repeats, (CALLS / mappings).max(2), &area)
+    register_area(repeats, (2 * CALLS / mappings).max(2), &area)
 }

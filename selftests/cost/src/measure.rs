@@ -16,10 +16,14 @@ use nix::sys::resource::{getrusage, UsageWho};
 
 use crate::{call, Result};
 
+/// Where the kernel says which clock it goes by.
+const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+/// The one that it takes at first.
+const FIRST_CLOCK: &str = "tsc-early";
 /// Pause between two looks at whether the process has become quiet.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How long the kernel gets to clear up after threads and memory that have gone.
-pub const REST: Duration = Duration::from_millis(100);
+const REST: Duration = Duration::from_millis(50);
 
 /// From now on, woken threads queue up behind the one that wakes them.
 ///
@@ -48,6 +52,15 @@ pub fn fix_layout() -> Result<()> {
     Err(format!("cannot start again: {error}"))
 }
 
+/// Waits until the kernel has changed to the clock that it keeps, a second after it has started.
+///
+/// With it comes the timer of high resolution, which makes each sleep dearer.
+pub fn wait_for_clock() {
+    while fs::read_to_string(CLOCK).is_ok_and(|name| name.trim() == FIRST_CLOCK) {
+        thread::sleep(PAUSE);
+    }
+}
+
 /// Waits until nothing is left to do for what was measured before.
 pub fn settle() -> Result<()> {
     let alone = || {
@@ -58,8 +71,13 @@ pub fn settle() -> Result<()> {
     while !alone()? {
         thread::sleep(PAUSE);
     }
-    thread::sleep(REST);
+    rest();
     Ok(())
+}
+
+/// Gives the kernel time for what it has put off, such as to free what a grace period has kept.
+pub fn rest() {
+    thread::sleep(REST);
 }
 
 /// What one repeat took.
@@ -90,19 +108,14 @@ impl Sample {
         })
     }
 
-    /// Several pieces of the same work as one.
-    pub fn sum(parts: &[Self]) -> Self {
+    /// The middle of several pieces of the same work, each too short for the timer's interrupt to
+    /// fall into many of them.
+    pub fn middle(mut parts: Vec<Self>) -> Option<Self> {
         let ops = parts.iter().map(|part| part.ops).sum();
-        let mean = |of: fn(&Self) -> f64| {
-            let total: f64 = parts.iter().map(|part| of(part) * part.ops as f64).sum();
-            total / ops as f64
-        };
-        Self {
-            ops,
-            cost: mean(|part| part.cost),
-            switches: mean(|part| part.switches),
-            extra: BTreeMap::new(),
-        }
+        let middle = parts.len() / 2;
+        parts.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+        let part = parts.into_iter().nth(middle)?;
+        Some(Self { ops, ..part })
     }
 }
 
@@ -111,4 +124,25 @@ impl Sample {
 fn switches() -> Result<i64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).map_err(call("getrusage"))?;
     Ok(usage.voluntary_context_switches())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(cost: f64) -> Sample {
+        Sample {
+            ops: 3,
+            cost,
+            switches: cost,
+            extra: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn an_interrupt_is_not_in_the_middle() {
+        let found = Sample::middle([5.0, 4.0, 900.0].map(part).into()).unwrap();
+        assert_eq!((found.ops, found.cost, found.switches), (9, 5.0, 5.0));
+        assert!(Sample::middle(Vec::new()).is_none());
+    }
 }

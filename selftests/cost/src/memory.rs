@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::thread;
 
 use nix::sys::resource::{getrlimit, setrlimit, Resource};
 
-use crate::measure::{settle, Sample, REST};
+use crate::measure::{rest, settle, Sample};
 use crate::{call, open, Result};
 
 const INFO: &str = "/proc/slabinfo";
@@ -29,7 +28,7 @@ pub fn is_told() -> bool {
 /// Free ones that processors keep at hand count as used, so they are given back first, as are those
 /// that are free after a grace period.
 pub fn slabs() -> Result<u64> {
-    thread::sleep(REST);
+    rest();
     let failed = |path: &str, error| format!("{path}: {error}");
     // Twice: the lists of free objects that the first round gives back lie in slabs, too.
     for _ in 0..2 {

@@ -32,6 +32,8 @@ const ROUND_TRIP: Fault = Fault {
 };
 /// Faults in a repeat where each may cost a lot.
 const CROWDED_OPS: u64 = 500;
+/// The same by the number of readers: where there are few of them, how often they take turns varies.
+const FEW_OPS: u64 = 8000;
 
 const WP: u64 = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
 
@@ -262,7 +264,8 @@ fn growth() -> Vec<Row> {
             let fault = Fault {
                 readers,
                 waiting,
-                ..crowded
+                ops: (FEW_OPS / readers).clamp(CROWDED_OPS, ROUND_TRIP.ops),
+                ..ROUND_TRIP
             };
             row(family, readers, about, fault)
         })

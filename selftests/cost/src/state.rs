@@ -9,7 +9,7 @@ use uffd::{Partial, Uffd};
 
 use crate::area::{Area, Kind, PAGE};
 use crate::measure::Sample;
-use crate::request::{repeat_after, repeat_call, CALLS};
+use crate::request::{repeat_after, repeat_call, CALLS, LIGHT_CALLS};
 use crate::{call, open_with, Result};
 
 /// Huge pages in a repeat.
@@ -79,12 +79,12 @@ fn copy(
 
 /// UFFDIO_CONTINUE of one page that the file has.
 pub fn map(repeats: usize) -> Result<Vec<Sample>> {
-    let area = Area::of(Kind::Shared, CALLS)?;
+    let area = Area::of(Kind::Shared, LIGHT_CALLS)?;
     area.fill();
     let uffd = registered(&area, 0, UFFDIO_REGISTER_MODE_MINOR)?;
     let unmap = || area.discard(0);
-    repeat_after(repeats, CALLS, unmap, || {
-        (0..CALLS).try_for_each(|page| {
+    repeat_after(repeats, LIGHT_CALLS, unmap, || {
+        (0..LIGHT_CALLS).try_for_each(|page| {
             uffd.continue_pages(area.page(page), PAGE, 0)
                 .map(drop)
                 .map_err(filling("UFFDIO_CONTINUE"))
@@ -94,11 +94,11 @@ pub fn map(repeats: usize) -> Result<Vec<Sample>> {
 
 /// UFFDIO_POISON of one page.
 pub fn poison(repeats: usize) -> Result<Vec<Sample>> {
-    let area = Area::new(CALLS)?;
+    let area = Area::new(LIGHT_CALLS)?;
     let uffd = registered(&area, 0, UFFDIO_REGISTER_MODE_MISSING)?;
     let clean = || area.discard(0);
-    repeat_after(repeats, CALLS, clean, || {
-        (0..CALLS).try_for_each(|page| {
+    repeat_after(repeats, LIGHT_CALLS, clean, || {
+        (0..LIGHT_CALLS).try_for_each(|page| {
             uffd.poison(area.page(page), PAGE, 0)
                 .map(drop)
                 .map_err(filling("UFFDIO_POISON"))
@@ -153,13 +153,13 @@ pub fn protect_any(repeats: usize) -> Result<Vec<Sample>> {
 
 /// A write to a protected page, which the kernel itself lets through.
 pub fn write_through(repeats: usize) -> Result<Vec<Sample>> {
-    let area = Area::filled(CALLS)?;
+    let area = Area::filled(LIGHT_CALLS)?;
     let uffd = registered(&area, UFFD_FEATURE_WP_ASYNC, UFFDIO_REGISTER_MODE_WP)?;
     let before = || {
         uffd.writeprotect(area.page(0), area.len(), UFFDIO_WRITEPROTECT_MODE_WP)
             .map_err(call("UFFDIO_WRITEPROTECT"))
     };
-    repeat_after(repeats, CALLS, before, || {
+    repeat_after(repeats, LIGHT_CALLS, before, || {
         area.fill();
         Ok(())
     })
@@ -167,14 +167,14 @@ pub fn write_through(repeats: usize) -> Result<Vec<Sample>> {
 
 /// A read of a page protected against any access, which the kernel itself lets through.
 pub fn read_through(repeats: usize) -> Result<Vec<Sample>> {
-    let area = Area::filled(CALLS)?;
+    let area = Area::filled(LIGHT_CALLS)?;
     let features = UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC;
     let uffd = registered(&area, features, UFFDIO_REGISTER_MODE_RWP)?;
     let before = || {
         uffd.rwprotect(area.page(0), area.len(), UFFDIO_RWPROTECT_MODE_RWP)
             .map_err(call("UFFDIO_RWPROTECT"))
     };
-    repeat_after(repeats, CALLS, before, || {
+    repeat_after(repeats, LIGHT_CALLS, before, || {
         area.visit();
         Ok(())
     })
