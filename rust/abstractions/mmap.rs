@@ -30,9 +30,8 @@ use kernel::{
 };
 
 use super::vma::{
-    flags_of,
-    raw_owner,
     ContextPtr,
+    Membership,
     MmapVma,
     VmaView,
     VmaWriteLocked, //
@@ -156,6 +155,16 @@ impl PageRange {
         }
         // INVARIANT: Just checked.
         Ok(Self(range))
+    }
+}
+
+/// A context, and the modes that it registers VMAs for.
+pub(crate) struct Registrant(Membership);
+
+impl Registrant {
+    /// `modes` are not empty.
+    pub(crate) fn new(owner: ContextPtr, modes: Modes) -> Self {
+        Self(Membership::of(owner, modes))
     }
 }
 
@@ -361,8 +370,8 @@ impl VmaMut<'_, '_> {
         self.vma.exclude_faults();
     }
 
-    /// Registers the part of the VMA that lies in the walk with `owner`, for `modes`, which are
-    /// not empty (the loop body of `userfaultfd_register_range`). May sleep.
+    /// Registers the part of the VMA that lies in the walk as `registrant` says (the loop body of
+    /// `userfaultfd_register_range`). May sleep.
     ///
     /// Splits the VMA where the part ends, merges it with its neighbours where it can.
     ///
@@ -370,8 +379,9 @@ impl VmaMut<'_, '_> {
     ///
     /// `ENOMEM`: no memory for that, or too many VMAs. The VMA may have been split, which nothing
     /// but the list of mappings shows, and the walk has ended.
-    pub(crate) fn register(mut self, owner: ContextPtr, modes: Modes) -> Result {
-        self.change(Some(owner), modes, false)
+    #[inline(always)]
+    pub(crate) fn register(mut self, registrant: &Registrant) -> Result {
+        self.change(&registrant.0, false)
     }
 
     /// Takes the part of the VMA that lies in the walk out of its context
@@ -389,7 +399,7 @@ impl VmaMut<'_, '_> {
         let (start, end) = self.part();
         let whole = (start, end) == (view.start(), view.end());
         self.resolve(start, end)?;
-        self.change(None, Modes::NONE, whole)
+        self.change(&Membership::NONE, whole)
     }
 
     /// Takes the whole VMA, which lies in the walk, out of its context. Cannot fail: the context is
@@ -398,7 +408,7 @@ impl VmaMut<'_, '_> {
         let view = self.view();
         // Neither needs memory: to take protection away, and to go without a merge.
         warn_on!(self.resolve(view.start(), view.end()).is_err());
-        if self.change(None, Modes::NONE, true).is_err() {
+        if self.change(&Membership::NONE, true).is_err() {
             warn_on!(true);
             // What fails changes nothing, so the VMA is still there.
             self.vma.reset_context();
@@ -431,7 +441,9 @@ impl VmaMut<'_, '_> {
     }
 
     /// Splits and merges for the new owner and modes, then sets them.
-    fn change(&mut self, owner: Option<ContextPtr>, modes: Modes, give_up_on_oom: bool) -> Result {
+    // Many VMAs at a time are registered: inlined, the walk stays in registers.
+    #[inline(always)]
+    fn change(&mut self, membership: &Membership, give_up_on_oom: bool) -> Result {
         let (start, end) = self.part();
         // Before a look at the flags: madvise marks a VMA with guard pages under the VMA's own lock,
         // and a copy from before would lose the mark.
@@ -441,7 +453,7 @@ impl VmaMut<'_, '_> {
         // SAFETY: The copy of the flags is ours.
         unsafe {
             bindings::uffd_vma_flags_clear_word(&raw mut flags, bindings::UFFD_VM_MODES);
-            bindings::uffd_vma_flags_set_word(&raw mut flags, flags_of(modes));
+            bindings::uffd_vma_flags_set_word(&raw mut flags, membership.flags());
         }
         // SAFETY: The mmap lock is held for writing. By the type invariants the cursor stands on
         // the VMA and `below` precedes `start`. The part is not empty, because the cursor finds
@@ -455,7 +467,7 @@ impl VmaMut<'_, '_> {
                 start,
                 end,
                 &raw const flags,
-                raw_owner(owner),
+                membership.raw_owner(),
                 give_up_on_oom,
             )
         })
@@ -465,12 +477,17 @@ impl VmaMut<'_, '_> {
         // INVARIANT: The VMA that holds the part now. The cursor stands on it, or before it, which
         // `next` makes up for.
         self.walk.below = Some(changed);
+        let is_merged = changed != self.found;
         // SAFETY: C returns a VMA of the same tree, under the same lock. The one that was lent is
         // not used any more: it may be this one, or gone.
         let mut changed = unsafe { VmaWriteLocked::adopt(changed) };
-        changed.set_context(owner, modes);
+        if is_merged {
+            changed.exclude_faults();
+        }
+        // SAFETY: Faults were excluded from the VMA: a moment ago, or before it was changed.
+        unsafe { changed.write_membership(membership) };
         #[cfg(CONFIG_HUGETLB_PAGE)]
-        changed.unshare_tables(modes);
+        changed.unshare_tables(membership);
         Ok(())
     }
 }

@@ -85,10 +85,41 @@ pub(super) fn flags_of(modes: Modes) -> vm_flags_t {
         .fold(0, |flags, (_, flag)| flags | flag)
 }
 
-/// The pair of pointers that C passes for `owner`.
-pub(super) fn raw_owner(owner: Option<ContextPtr>) -> bindings::vm_userfaultfd_ctx {
-    bindings::vm_userfaultfd_ctx {
-        ctx: owner.map_or(ptr::null_mut(), ContextPtr::as_raw),
+/// Whose a VMA is, and what for, as C stores it. Made once for many VMAs.
+#[derive(Clone, Copy)]
+pub(super) struct Membership {
+    owner: Option<ContextPtr>,
+    modes: Modes,
+    flags: vm_flags_t,
+}
+
+impl Membership {
+    /// That of a VMA without a context.
+    pub(super) const NONE: Self = Self {
+        owner: None,
+        modes: Modes::NONE,
+        flags: 0,
+    };
+
+    /// Registered with `owner` for `modes`.
+    pub(super) fn of(owner: ContextPtr, modes: Modes) -> Self {
+        Self {
+            owner: Some(owner),
+            modes,
+            flags: flags_of(modes),
+        }
+    }
+
+    /// The pointer that C passes for the owner.
+    pub(super) fn raw_owner(&self) -> bindings::vm_userfaultfd_ctx {
+        bindings::vm_userfaultfd_ctx {
+            ctx: self.owner.map_or(ptr::null_mut(), ContextPtr::as_raw),
+        }
+    }
+
+    /// The flags that stand for the modes.
+    pub(super) fn flags(&self) -> vm_flags_t {
+        self.flags
     }
 }
 
@@ -306,20 +337,31 @@ impl VmaWriteLocked<'_> {
         unsafe { bindings::uffd_vma_start_write(self.vma.as_ptr()) };
     }
 
-    /// Hands the whole VMA to `owner`, for `modes` (`userfaultfd_set_ctx`). May sleep.
+    /// Makes the whole VMA what `membership` says (`userfaultfd_set_ctx`). May sleep.
     ///
     /// Splits and merges nothing, and leaves the page tables alone.
-    pub(super) fn set_context(&mut self, owner: Option<ContextPtr>, modes: Modes) {
-        let vma = self.vma.as_ptr();
+    fn set_membership(&mut self, membership: &Membership) {
         // First: a flag that another thread sets under the VMA's own lock would be lost after a look.
         self.exclude_faults();
+        // SAFETY: Just excluded.
+        unsafe { self.write_membership(membership) };
+    }
+
+    /// The same of a VMA that no fault is in. Does not sleep.
+    ///
+    /// # Safety
+    ///
+    /// [`Self::exclude_faults`] was called for the VMA under the mmap lock that is held now.
+    #[inline(always)]
+    pub(super) unsafe fn write_membership(&mut self, membership: &Membership) {
+        let vma = self.vma.as_ptr();
         let before = self.view().0.flags();
-        let after = before & !bindings::UFFD_VM_MODES | flags_of(modes);
+        let after = before & !bindings::UFFD_VM_MODES | membership.flags;
         // SAFETY: By the type invariants the VMA is valid, and with the mmap lock held for writing
         // and faults excluded nobody reads or writes what changes here. The flags differ from the
         // present ones in those of userfaultfd alone.
         unsafe {
-            (*vma).vm_userfaultfd_ctx = raw_owner(owner);
+            (*vma).vm_userfaultfd_ctx = membership.raw_owner();
             bindings::uffd_vm_flags_reset(vma, after);
             if after & flags::SHARED != 0 && (before ^ after) & bindings::UFFD_VM_WP != 0 {
                 // Under write protection new entries of a shared mapping start out read-only.
@@ -328,13 +370,13 @@ impl VmaWriteLocked<'_> {
         }
     }
 
-    /// Gives the VMA page tables of its own, if it shares them with other processes and `modes`, its
-    /// modes, forbid that (`hugetlb_unshare_all_pmds`). May sleep.
+    /// Gives the VMA page tables of its own, if it shares them with other processes and the modes
+    /// of `membership`, which it has, forbid that (`hugetlb_unshare_all_pmds`). May sleep.
     ///
     /// Entries with userfaultfd's bit say something about this address space only.
     #[cfg(CONFIG_HUGETLB_PAGE)]
-    pub(super) fn unshare_tables(&mut self, modes: Modes) {
-        if !forbids_shared_tables(modes) {
+    pub(super) fn unshare_tables(&mut self, membership: &Membership) {
+        if !forbids_shared_tables(membership.modes) {
             return;
         }
         // SAFETY: By the type invariants the VMA is valid and the mmap lock is held for writing.
@@ -351,7 +393,7 @@ impl VmaWriteLocked<'_> {
     /// For fork, whose copy of the VMA belongs to a context of the child's.
     pub(crate) fn hand_over(&mut self, owner: ContextPtr) {
         let modes = self.view().modes();
-        self.set_context(Some(owner), modes);
+        self.set_membership(&Membership::of(owner, modes));
     }
 
     /// The structure of the address space that it is part of, or is to be.
@@ -364,6 +406,6 @@ impl VmaWriteLocked<'_> {
     ///
     /// For fork and mremap, which do not carry protection over to the page tables of such a VMA.
     pub(crate) fn reset_context(&mut self) {
-        self.set_context(None, Modes::NONE);
+        self.set_membership(&Membership::NONE);
     }
 }

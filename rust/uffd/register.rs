@@ -16,7 +16,8 @@ use crate::{
     abstractions::{
         mmap::{
             MmapWriteGuard,
-            PageRange, //
+            PageRange,
+            Registrant, //
         },
         slab::SlabRef,
         task::cond_resched,
@@ -102,11 +103,12 @@ pub(crate) fn register(ctx: &SlabRef<Context>, range: Range, modes: Modes) -> Re
         registration.admit(facts, |modes| vma.file_accepts(modes))
     })?;
 
+    let registrant = Registrant::new(asker, modes);
     let mut walk = guard.walk(PageRange::new(range)?);
     while let Some(vma) = walk.next() {
         cond_resched();
         if !registration.is_done(&vma.view().facts(asker)) {
-            vma.register(asker, modes)?;
+            vma.register(&registrant)?;
         }
     }
     Ok(registration.answer(&offer(), hugetlb))
