@@ -2,7 +2,13 @@
 
 //! The current task: its flags, its sleeping states, signals, and waking others after a lock.
 
-use core::ffi::c_uint;
+use core::{
+    cell::{
+        Cell,
+        OnceCell, //
+    },
+    ffi::c_uint, //
+};
 
 use kernel::{
     bindings,
@@ -94,19 +100,26 @@ pub(super) fn schedule() {
 ///
 /// # Invariants
 ///
-/// `head` is initialised and does not move, and each queued task is kept alive by a reference of
+/// `others` is initialised and does not move, and each task in it is kept alive by a reference of
 /// the queue.
 pub(super) struct WakeQueue {
-    head: Opaque<bindings::wake_q_head>,
+    /// Most wake-ups wake one: that needs no list.
+    first: OnceCell<ARef<Task>>,
+    has_others: Cell<bool>,
+    others: Opaque<bindings::wake_q_head>,
 }
 
 impl WakeQueue {
     /// Queues `task`, unless somebody else is about to wake it: then that wake-up has to do. So
     /// what the task is to see when it wakes is stored before; a full barrier lies between.
+    #[inline(always)]
     pub(super) fn add(&self, task: ARef<Task>) {
-        let task = ARef::into_raw(task);
-        // SAFETY: The queue is initialised; the reference goes to it, or is dropped.
-        unsafe { bindings::wake_q_add_safe(self.head.get(), task.as_ref().as_ptr()) };
+        if let Err(task) = self.first.set(task) {
+            let task = ARef::into_raw(task);
+            self.has_others.set(true);
+            // SAFETY: The list is initialised; the reference goes to it, or is dropped.
+            unsafe { bindings::wake_q_add_safe(self.others.get(), task.as_ref().as_ptr()) };
+        }
     }
 }
 
@@ -114,12 +127,19 @@ impl WakeQueue {
 #[inline(always)]
 pub(super) fn wake_after(body: impl FnOnce(&WakeQueue)) {
     let queue = WakeQueue {
-        head: Opaque::uninit(),
+        first: OnceCell::new(),
+        has_others: Cell::new(false),
+        others: Opaque::uninit(),
     };
     // INVARIANT: Initialised where it stays: it is lent, not given away.
     // SAFETY: The head is ours.
-    unsafe { bindings::uffd_wake_q_init(queue.head.get()) };
+    unsafe { bindings::uffd_wake_q_init(queue.others.get()) };
     body(&queue);
-    // SAFETY: The queue is initialised; each task in it is referenced.
-    unsafe { bindings::wake_up_q(queue.head.get()) };
+    if let Some(first) = queue.first.get() {
+        first.wake_up();
+    }
+    if queue.has_others.get() {
+        // SAFETY: The list is initialised; each task in it is referenced.
+        unsafe { bindings::wake_up_q(queue.others.get()) };
+    }
 }

@@ -40,8 +40,8 @@
 //! 1. Change what sleepers look at in their step 2.
 //! 2. Full barrier (**W**). Load `sleepers`; if there are none, done.
 //! 3. Lock. For each node in the range: take it out of the tree and the FIFO, take a reference to
-//!    its task, store `woken` (**R**, release), which is the last access to the node, and put the
-//!    task on a list of those to be woken. Update the mirrors, unlock.
+//!    its task, store `woken` (**R**, release), which is the last access to the node, and keep the
+//!    task: the first one at hand, others on a list. Update the mirrors, unlock.
 //! 4. Wake the tasks and drop the references.
 //!
 //! The order of the last two in step 3 matters. A task can be on one such list (wake_q) at a time,

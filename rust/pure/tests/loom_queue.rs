@@ -58,9 +58,11 @@ fn stale_wake_up(defect: Defect) {
     context.assert_idle();
 }
 
-/// The thread is on somebody else's wake_q while it faults.
+/// A thread is on somebody else's wake_q while it faults. Woken after another one, it would go on
+/// the waker's.
 fn on_another_wake_q(defect: Defect) {
     let context = Context::new(defect);
+    let (_, first) = spawn_sleeper(&context, PAGE);
     let task = Task::new();
     assert!(task.queue());
     let sleeper = {
@@ -72,6 +74,7 @@ fn on_another_wake_q(defect: Defect) {
         thread::spawn(move || own.wake_queued())
     };
     context.resolve(PAGE);
+    first.join().unwrap();
     sleeper.join().unwrap();
     other.join().unwrap();
     context.assert_idle();

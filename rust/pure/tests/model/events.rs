@@ -14,7 +14,7 @@ use loom::sync::Mutex;
 
 use uffd_pure::events::{Line, Slot};
 
-use super::{Buffer, Context, Defect, Node, Read, Task};
+use super::{Buffer, Context, Defect, Node, Read, Task, WakeQueue};
 
 /// The child's userfaultfd, and how often it was opened and closed. The protocol moves it; only
 /// defects make copies.
@@ -228,19 +228,20 @@ impl Context {
         } else {
             Release
         };
-        let woken = self.0.events.locked(|line| {
-            let (node, _) = line.remove(seq)?;
+        let mut woken = WakeQueue::default();
+        self.0.events.locked(|line| {
+            let Some((node, _)) = line.remove(seq) else {
+                return;
+            };
             node.touch();
             let task = node.task.clone();
             node.woken.store(true, done_order);
             if self.has(Defect::TouchAfterDone) {
                 node.touch();
             }
-            task.queue().then_some(task)
+            woken.add(task);
         });
-        if let Some(task) = woken {
-            task.wake_queued();
-        }
+        woken.wake();
     }
 
     /// The end of release: announcers leave by themselves.
@@ -248,13 +249,12 @@ impl Context {
         if self.has(Defect::NoEventDrain) {
             return;
         }
-        let tasks: Vec<Task> = self.0.events.locked(|line| {
+        let mut woken = WakeQueue::default();
+        self.0.events.locked(|line| {
             let tasks = line.waiting.iter().map(|(_, node, _)| node.task.clone());
-            tasks.filter(Task::queue).collect()
+            tasks.for_each(|task| woken.add(task));
         });
-        for task in tasks {
-            task.wake_queued();
-        }
+        woken.wake();
     }
 
     pub(super) fn has_unread_event(&self) -> bool {

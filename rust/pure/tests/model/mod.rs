@@ -21,7 +21,7 @@ use uffd_pure::wait::{Key, Scope};
 
 use super::common::Queue;
 use events::Announcements;
-use sched::WaitQueue;
+use sched::{WaitQueue, WakeQueue};
 
 pub use events::Child;
 pub use sched::Task;
@@ -304,7 +304,7 @@ impl Context {
         } else {
             Release
         };
-        let mut tasks = Vec::new();
+        let mut woken = WakeQueue::default();
         self.locked(|queue| {
             while let Some((key, node)) = queue.first_in(scope) {
                 if self.has(Defect::WokenBeforeUnlink) {
@@ -314,24 +314,18 @@ impl Context {
                 queue.remove(key);
                 let task = node.task.clone();
                 if self.has(Defect::QueueBeforeWoken) {
-                    if task.queue() {
-                        tasks.push(task);
-                    }
+                    woken.add(task);
                     node.woken.store(true, woken_order);
                 } else {
                     node.woken.store(true, woken_order);
-                    if task.queue() {
-                        tasks.push(task);
-                    }
+                    woken.add(task);
                 }
                 if self.has(Defect::TouchAfterWoken) {
                     node.touch();
                 }
             }
         });
-        for task in tasks {
-            task.wake_queued();
-        }
+        woken.wake();
     }
 
     /// Reads one message, blocking.

@@ -86,6 +86,33 @@ impl Task {
     }
 }
 
+/// Tasks to be woken after a lock: the first one at hand, others on a wake_q.
+#[derive(Default)]
+pub struct WakeQueue {
+    first: Option<Task>,
+    others: Vec<Task>,
+}
+
+impl WakeQueue {
+    pub fn add(&mut self, task: Task) {
+        if self.first.is_none() {
+            self.first = Some(task);
+        } else if task.queue() {
+            self.others.push(task);
+        }
+    }
+
+    pub fn wake(self) {
+        if let Some(first) = self.first {
+            fence(SeqCst);
+            first.wake();
+        }
+        for task in self.others {
+            task.wake_queued();
+        }
+    }
+}
+
 /// The fd's wait queue: exclusive entries for readers, plain ones for pollers.
 #[derive(Default)]
 pub(super) struct WaitQueue {
