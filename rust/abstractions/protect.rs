@@ -10,6 +10,7 @@
 
 use core::{
     ffi::c_void,
+    mem::ManuallyDrop,
     ptr::NonNull, //
 };
 
@@ -46,8 +47,11 @@ struct Gather {
 impl Gather {
     /// Runs `body` with a gather for `mm`. Afterwards no TLB has what the body made stale. May
     /// sleep.
-    fn run<F: FnMut(&mut Self)>(mm: &MmWithUser, mut body: F) {
-        // SAFETY: The address space is in use. `call` gets the body it was made for.
+    // One call, with all that it works on in one place.
+    #[inline(always)]
+    fn run<F: FnOnce(&mut Self)>(mm: &MmWithUser, body: F) {
+        let mut body = ManuallyDrop::new(body);
+        // SAFETY: The address space is in use. `call` gets the body it was made for, once.
         unsafe {
             bindings::uffd_glue_gather(mm.as_raw(), Some(Self::call::<F>), (&raw mut body).cast())
         };
@@ -57,8 +61,9 @@ impl Gather {
     ///
     /// # Safety
     ///
-    /// `raw` is a gather that C has set up, and `body` points at an `F` that nobody else uses.
-    unsafe extern "C" fn call<F: FnMut(&mut Self)>(
+    /// `raw` is a gather that C has set up, and `body` points at an `F` that nobody else uses, nor
+    /// will.
+    unsafe extern "C" fn call<F: FnOnce(&mut Self)>(
         raw: *mut bindings::mmu_gather,
         body: *mut c_void,
     ) {
@@ -70,7 +75,7 @@ impl Gather {
             }
         };
         // SAFETY: By the safety requirements.
-        unsafe { (*body.cast::<F>())(&mut gather) };
+        unsafe { body.cast::<F>().read()(&mut gather) };
     }
 
     /// Changes the part of `range` that lies in `vma`, of the gather's address space. Returns the
@@ -163,18 +168,20 @@ impl Vmas<'_> {
     ///   was not admitted and the protection [is all or nothing](Protection::is_all_or_nothing).
     #[inline(always)]
     pub(crate) fn change_protection(mut self, change: Change) -> Result {
-        let (protection, range) = (change.protection(), *self.range());
-        let admitted = protection.is_all_or_nothing();
-        if admitted {
+        if change.protection().is_all_or_nothing() {
+            let range = *self.range();
             for vma in self.by_ref() {
-                vma.admit(protection, &range)?;
+                vma.admit(change.protection(), &range)?;
             }
             self.restart();
         }
         let mut result = Err(ENOENT);
-        Gather::run(self.mm(), |gather| {
-            for vma in self.by_ref() {
-                result = if admitted {
+        let (vmas, outcome) = (&mut self, &mut result);
+        Gather::run(vmas.mm(), move |gather| {
+            let (protection, range) = (change.protection(), *vmas.range());
+            let admitted = protection.is_all_or_nothing();
+            for vma in vmas {
+                let mut result = if admitted {
                     Ok(())
                 } else {
                     vma.admit(protection, &range)
@@ -183,6 +190,7 @@ impl Vmas<'_> {
                     // SAFETY: Admitted a moment ago, or in the first round.
                     result = unsafe { gather.change(vma, &range, change) }.map(|_| ());
                 }
+                *outcome = result;
                 if result.is_err() {
                     break;
                 }

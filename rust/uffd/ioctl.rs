@@ -118,8 +118,8 @@ pub(super) fn dispatch(context: &SlabRef<Context>, cmd: u32, arg: usize) -> Resu
         abi::ZEROPAGE => fill_range(context, user, FillKind::Zeropage, Content::Zero),
         abi::CONTINUE => fill_range(context, user, FillKind::Continue, Content::Cached),
         abi::POISON => fill_range(context, user, FillKind::Poison, Content::Poison),
-        abi::WRITEPROTECT => protect(context, user, Protection::Write),
-        abi::RWPROTECT => protect(context, user, Protection::ReadWrite),
+        abi::WRITEPROTECT => writeprotect(context, user),
+        abi::RWPROTECT => rwprotect(context, user),
         abi::SET_MODE => set_mode(context, user),
         abi::MOVE => move_(context, user),
         _ => Err(EINVAL),
@@ -210,8 +210,19 @@ fn requested_range(context: &Context, request: Watched) -> Result<Range> {
         .map_err(|error| refused(context, request, error.into()))
 }
 
-/// `EAGAIN`, before anything else, if mappings are changing. Replaces `userfaultfd_writeprotect` and
-/// `userfaultfd_rwprotect`.
+/// Replaces `userfaultfd_writeprotect`.
+fn writeprotect(context: &Context, user: User) -> Result {
+    protect(context, user, Protection::Write)
+}
+
+/// Replaces `userfaultfd_rwprotect`.
+fn rwprotect(context: &Context, user: User) -> Result {
+    protect(context, user, Protection::ReadWrite)
+}
+
+/// `EAGAIN`, before anything else, if mappings are changing.
+// Inlined, the protection is a constant.
+#[inline(always)]
 fn protect(context: &Context, user: User, protection: Protection) -> Result {
     if context.mappings().are_changing() {
         let unread = Watched::unread(protection.into());
