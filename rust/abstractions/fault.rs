@@ -14,11 +14,7 @@ use core::{
 
 use kernel::{
     bindings,
-    ffi::c_void,
-    types::{
-        ForeignOwnable,
-        NotThreadSafe, //
-    }, //
+    types::NotThreadSafe, //
 };
 
 #[cfg(CONFIG_HUGETLB_PAGE)]
@@ -29,8 +25,8 @@ use super::hugetlb::locks::TablesLock;
 use super::{
     pgtable,
     slab::{
-        SlabObject,
-        SlabRef, //
+        SlabBorrow,
+        SlabObject, //
     },
     task,
     vma, //
@@ -167,25 +163,13 @@ impl<'a, C: SlabObject> LockedFault<'a, C> {
         unsafe { self.vmf.as_ref() }
     }
 
-    fn raw_context(&self) -> Option<NonNull<c_void>> {
-        // SAFETY: The VMA is stable under the fault lock.
-        let context = unsafe { (*self.vmf().__bindgen_anon_1.vma).vm_userfaultfd_ctx.ctx };
-        NonNull::new(context.cast())
-    }
-
     /// The context that the faulting VMA is registered with. The VMA borrows it from its file;
     /// unregistering takes the lock that is held here.
-    pub(crate) fn context(&self) -> Option<&C> {
+    pub(crate) fn context(&self) -> Option<SlabBorrow<'_, C>> {
+        // SAFETY: The VMA is stable under the fault lock.
+        let context = unsafe { (*self.vmf().__bindgen_anon_1.vma).vm_userfaultfd_ctx.ctx };
         // SAFETY: By the type invariants it is a `C`, alive while the lock is held.
-        self.raw_context()
-            .map(|context| unsafe { SlabRef::<C>::borrow(context.as_ptr()) })
-    }
-
-    /// A reference to the context that outlives the lock.
-    pub(crate) fn context_ref(&self) -> Option<SlabRef<C>> {
-        // SAFETY: By the type invariants, and alive while the lock is held.
-        self.raw_context()
-            .map(|context| unsafe { SlabRef::get(context) })
+        NonNull::new(context.cast()).map(|context| unsafe { SlabBorrow::new(context) })
     }
 
     /// Address of the page.
@@ -208,7 +192,7 @@ impl<'a, C: SlabObject> LockedFault<'a, C> {
     }
 
     /// What decides about the fault, with what its context says.
-    pub(crate) fn facts(&self, context: Option<ContextFacts>) -> FaultFacts {
+    pub(crate) fn facts(&self, context: ContextFacts) -> FaultFacts {
         FaultFacts {
             exiting: task::exiting_or_dumping(),
             context,

@@ -154,17 +154,6 @@ impl<T: SlabObject> SlabRef<T> {
         unsafe { NonNull::new_unchecked(&raw mut (*self.object.as_ptr()).value).cast() }
     }
 
-    /// A further reference to the object at `ptr`.
-    ///
-    /// # Safety
-    ///
-    /// `ptr` is what [`Self::as_foreign`] gave for an object that is still alive.
-    pub(crate) unsafe fn get(ptr: NonNull<c_void>) -> Self {
-        // SAFETY: By the safety requirements. The reference is somebody else's, and stays theirs.
-        let theirs = ManuallyDrop::new(unsafe { Self::from_foreign(ptr.as_ptr()) });
-        (*theirs).clone()
-    }
-
     /// Ends an object whose last reference has gone.
     ///
     /// # Safety
@@ -181,6 +170,37 @@ impl<T: SlabObject> SlabRef<T> {
                 bindings::kmem_cache_free(cache, object.cast());
             }
         }
+    }
+}
+
+/// A reference that somebody else owns. Cloned, it is a further one.
+pub(crate) struct SlabBorrow<'a, T: SlabObject> {
+    theirs: ManuallyDrop<SlabRef<T>>,
+    _owner: PhantomData<&'a T>,
+}
+
+impl<T: SlabObject> SlabBorrow<'_, T> {
+    /// Borrows the reference that keeps the object at `ptr` alive.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is what [`SlabRef::as_foreign`] gave for an object that stays alive as long as the
+    /// result.
+    pub(crate) unsafe fn new(ptr: NonNull<c_void>) -> Self {
+        // SAFETY: By the safety requirements. Not dropped here, so it stays theirs.
+        let theirs = ManuallyDrop::new(unsafe { SlabRef::from_foreign(ptr.as_ptr()) });
+        Self {
+            theirs,
+            _owner: PhantomData,
+        }
+    }
+}
+
+impl<T: SlabObject> Deref for SlabBorrow<'_, T> {
+    type Target = SlabRef<T>;
+
+    fn deref(&self) -> &SlabRef<T> {
+        &self.theirs
     }
 }
 

@@ -207,15 +207,15 @@ pub(crate) fn fault_queue(ctx: &ContextId, key: &Key, message: &impl FaultMessag
     ));
 }
 
-/// The current thread does not queue up. Without a context, `ctx` is 0.
+/// The current thread does not queue up. Without a context, its number is 0.
 #[inline(always)]
 pub(crate) fn fault_refused<C: SlabObject>(
-    ctx: Option<&ContextId>,
     fault: &LockedFault<'_, C>,
     why: Refusal,
+    id: impl FnOnce(&C) -> &ContextId,
 ) {
     emit!(uffd_fault_refused(
-        ctx.map_or(0, |ctx| ctx.0),
+        fault.context().map_or(0, |context| id(&context).0),
         fault.address(),
         match why {
             Refusal::Unregistered => bindings::uffd_trace_refusal_UFFD_TRACE_UNREGISTERED,

@@ -20,8 +20,8 @@ pub struct ContextFacts {
 pub struct FaultFacts {
     /// The task exits or dumps core (`PF_EXITING`, `PF_DUMPCORE`).
     pub exiting: bool,
-    /// The VMA's context, if it has one.
-    pub context: Option<ContextFacts>,
+    /// The VMA's context.
+    pub context: ContextFacts,
     /// The access came from user mode (`FAULT_FLAG_USER`).
     pub user: bool,
     /// The caller can run the fault again (`FAULT_FLAG_ALLOW_RETRY`).
@@ -122,7 +122,7 @@ impl FaultFacts {
     /// Decides (the ladder at the start of `handle_userfault`): queue up and sleep in some state,
     /// then `VM_FAULT_RETRY` with the fault lock released, or a refusal.
     pub fn decide(&self) -> Result<BlockingState, Refusal> {
-        let context = self.context.ok_or(Refusal::Unregistered)?;
+        let context = &self.context;
         let refuse_if = |applies, refusal| if applies { Err(refusal) } else { Ok(()) };
         refuse_if(self.exiting, Refusal::Exiting)?;
         refuse_if(context.sigbus, Refusal::Sigbus)?;

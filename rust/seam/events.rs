@@ -16,14 +16,16 @@ use kernel::{
         c_ulong,
         c_void, //
     },
-    macros::export,
-    types::ForeignOwnable, //
+    macros::export, //
 };
 
 use crate::{
     abstractions::{
         foreign_list::ForeignList,
-        slab::SlabRef,
+        slab::{
+            SlabBorrow,
+            SlabRef, //
+        },
         vma::VmaWriteLocked, //
     },
     pure::abi::Features,
@@ -62,12 +64,9 @@ unsafe fn context_with(
     // SAFETY: By the safety requirements the VMA is valid and stable.
     let context = NonNull::new(unsafe { (*vma).vm_userfaultfd_ctx.ctx })?.cast::<c_void>();
     // SAFETY: Contexts of VMAs are `Context`s, and live while a VMA is registered with them.
-    unsafe {
-        let has = SlabRef::<Context>::borrow(context.as_ptr())
-            .features()
-            .contains(feature);
-        has.then(|| SlabRef::get(context))
-    }
+    let context = unsafe { SlabBorrow::<Context>::new(context) };
+    let has = context.features().contains(feature);
+    has.then(|| SlabRef::clone(&context))
 }
 
 /// fork copied `vma` into the child: takes the copy out of its context, or into one of the child's.

@@ -9,6 +9,7 @@ use crate::{
             LockedFault,
             Outcome, //
         },
+        slab::SlabRef,
         task,
         trace, //
     },
@@ -34,16 +35,15 @@ use crate::{
 /// Enters with the fault lock held. The outcome says whether it still is. Replaces
 /// `handle_userfault`.
 pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome {
-    let facts = fault.facts(fault.context().map(Context::fault_facts));
-    let state = match facts.decide() {
+    let Some(context) = fault.context() else {
+        return refuse(fault, Refusal::Unregistered);
+    };
+    let state = match fault.facts(context.fault_facts()).decide() {
         Ok(state) => state,
         Err(refusal) => return refuse(fault, refusal),
     };
-    // Taken while the lock still keeps the VMA registered: afterwards nothing does. Without a
-    // context nobody is sent to sleep, so there is one.
-    let Some(context) = fault.context_ref() else {
-        return fault.sigbus();
-    };
+    // Taken while the lock still keeps the VMA registered: afterwards nothing does.
+    let context = SlabRef::clone(&context);
     defect!(MissingGet, lab::references::put(&context));
     let message = message(&context, &fault, reason);
     // Before the thread counts as about to sleep, because this may sleep itself.
@@ -82,7 +82,7 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
 
 /// Answers a fault that is not queued.
 fn refuse(fault: LockedFault<'_, Context>, refusal: Refusal) -> Outcome {
-    trace::fault_refused(fault.context().map(|context| &context.id), &fault, refusal);
+    trace::fault_refused(&fault, refusal, |context| &context.id);
     match refusal.answer() {
         Answer::Sigbus => fault.sigbus(),
         Answer::RetryLocked => fault.retry_locked(),

@@ -12,6 +12,7 @@ use kernel::{
 };
 
 use super::{
+    SlabBorrow,
     SlabCache,
     SlabObject,
     SlabRef, //
@@ -81,7 +82,7 @@ mod cases {
         Shared::cache().create(c"userfaultfd_kunit_shared")?;
         let first = Shared::with(7)?;
         // SAFETY: The object of `first` is alive.
-        let second = unsafe { SlabRef::<Shared>::get(first.as_foreign()) };
+        let second = unsafe { SlabRef::clone(&SlabBorrow::<Shared>::new(first.as_foreign())) };
         drop(first);
         assert_eq!(DROPPED.load(Relaxed), 0);
         assert_eq!(second.0, [7; 100]);

@@ -9,16 +9,15 @@ use crate::{all_bools, first_error};
 
 #[test]
 fn ladder() {
-    for bools in all_bools::<10>() {
-        let [exiting, present, sigbus, user_only, released, user, retry, nowait, intr, kill] =
-            bools;
+    for bools in all_bools::<9>() {
+        let [exiting, sigbus, user_only, released, user, retry, nowait, intr, kill] = bools;
         let facts = FaultFacts {
             exiting,
-            context: present.then_some(ContextFacts {
+            context: ContextFacts {
                 sigbus,
                 user_mode_only: user_only,
                 released,
-            }),
+            },
             user,
             allow_retry: retry,
             retry_nowait: nowait,
@@ -26,7 +25,6 @@ fn ladder() {
             killable: kill,
         };
         let expected = first_error(&[
-            (!present, Err(Refusal::Unregistered)),
             (exiting, Err(Refusal::Exiting)),
             (sigbus, Err(Refusal::Sigbus)),
             (user_only && !user, Err(Refusal::KernelMode)),
