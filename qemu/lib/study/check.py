@@ -23,6 +23,7 @@ EXPECTED = {
     "signal": Expected({"signal": 1, "woken": 1}),
     "killed-sleeper": Expected({"signal": 1}),
     "close-sleepers": Expected({"woken": 4}, unread=2),
+    "exit-close": Expected({"woken": 1}),
     "fork-event": Expected({"woken": 2}, events={"fork": 1}, contexts=2),
     "mremap-copy": Expected({"woken": 1}, events={"remap": 1}),
     "wp-loop": Expected({"woken": 4}),

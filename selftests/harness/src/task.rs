@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Pause between two looks at something that another task is about to bring about.
 const POLL_PAUSE: Duration = Duration::from_millis(1);
 
+/// A flag of tasks in /proc.
+const PF_EXITING: u64 = 4;
+
 /// Waits until the condition holds. A time limit on the process ends it if it never does.
 pub fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
@@ -31,6 +34,8 @@ pub struct TaskInfo {
     pub state: char,
     /// Process group.
     pub pgrp: i32,
+    /// Whether it has begun to exit.
+    pub exiting: bool,
     /// Kernel function it sleeps in, or "0".
     pub wchan: String,
     /// System call number, -1 if it sleeps in a fault taken in user mode, and none if it runs.
@@ -45,17 +50,24 @@ pub fn task_info(folder: &str) -> Option<TaskInfo> {
     let mut fields = tail.split(' ');
     let state = fields.next()?.chars().next()?;
     let pgrp = fields.nth(1)?.parse().ok()?;
+    let flags = fields.nth(3)?.parse::<u64>().ok()?;
     let read = |file: &str| fs::read_to_string(format!("{folder}/{file}")).unwrap_or_default();
     Some(TaskInfo {
         comm: head.split_once('(')?.1.to_owned(),
         state,
         pgrp,
+        exiting: flags & PF_EXITING != 0,
         wchan: read("wchan"),
         syscall: read("syscall")
             .split(' ')
             .next()
             .and_then(|nr| nr.trim().parse().ok()),
     })
+}
+
+/// Whether a thread of this process has begun to exit, or is gone.
+pub fn exits(tid: i32) -> bool {
+    task_info(&format!("/proc/self/task/{tid}")).map_or(true, |info| info.exiting)
 }
 
 /// Whether a task sleeps in the kernel for something other than a lock of the address space,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use uffd_harness::env::fdinfo;
 use uffd_harness::managed::{next_fault, Managed};
 use uffd_harness::mem::{Mapping, PAGE};
-use uffd_harness::task::set_name;
+use uffd_harness::task::{exits, set_name, until};
 use uffd_harness::{registered, uffd_with};
 
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
@@ -64,4 +64,17 @@ pub fn close_sleepers() {
     for sleeper in sleepers {
         assert_eq!(sleeper.join(), 0);
     }
+}
+
+pub fn exit_close() {
+    let uffd = uffd_with(0);
+    let target = registered(Mapping::anon(1), &uffd);
+    let leaver = sleeper(&uffd, "leaver", &target, 0);
+    expect_fault(&uffd, target.start());
+    step("the thread gets its page, and ends");
+    assert_eq!(uffd.zeropage(target.start(), PAGE, 0), Ok(PAGE));
+    until(|| exits(leaver.tid()));
+    step("while it ends, the descriptor is closed");
+    drop(uffd);
+    assert_eq!(leaver.join(), 0);
 }

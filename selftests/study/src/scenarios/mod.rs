@@ -59,6 +59,11 @@ pub const ALL: &[Scenario] = &[
         run: ends::close_sleepers,
     },
     Scenario {
+        name: "exit-close",
+        about: "a thread ends while another one closes the descriptor",
+        run: ends::exit_close,
+    },
+    Scenario {
         name: "fork-event",
         about: "a program forks, and its child gets a context of its own",
         run: changes::fork_event,

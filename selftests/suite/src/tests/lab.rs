@@ -8,7 +8,7 @@
 
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::process::Child;
-use crate::harness::task::{task_info, until, wait_asleep_in, Faulter};
+use crate::harness::task::{exits, task_info, until, wait_asleep_in, Faulter};
 use crate::harness::{
     accounts, blocking_uffd_with, env, registered, sleepers, tests, uffd_raw, uffd_with, Need,
 };
@@ -48,18 +48,6 @@ fn copy(uffd: &Uffd, target: &Mapping, byte: u8) -> Result<(), Errno> {
     uffd.copy(target.start(), source.start(), PAGE, 0)
         .map(drop)
         .map_err(|failed| failed.errno)
-}
-
-/// Whether a thread of this process has begun to exit, or is gone.
-fn exits(tid: i32) -> bool {
-    const PF_EXITING: u64 = 4;
-    let Ok(stat) = fs::read_to_string(format!("/proc/self/task/{tid}/stat")) else {
-        return true;
-    };
-    let (_, fields) = stat.rsplit_once(") ").expect("a name");
-    // The flags are the ninth field, the name the second.
-    let flags: u64 = fields.split(' ').nth(6).expect("flags").parse().unwrap();
-    flags & PF_EXITING != 0
 }
 
 fn exit_while_the_descriptor_is_closed() {
