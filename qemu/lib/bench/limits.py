@@ -56,7 +56,8 @@ def gate(rows, results):
 def misses(results):
     """The targets that are missed, in words: Rust costs no more than C, within the spread; what a
     fault costs does not grow by more than a tenth; a crowd of readers does not switch more."""
-    lines = [line for m in results.rows if m.row.group != THROUGHPUT for line in _dearer(m)]
+    lines = [line for m in results.rows if m.row.group != THROUGHPUT
+             for line in _dearer(m, results.origin.complete)]
     families = results.families()
     for family in FLAT:
         members = [m for m in families.get(family, []) if m.rust]
@@ -71,9 +72,11 @@ def misses(results):
     return lines
 
 
-def _dearer(m):
+def _dearer(m, complete):
     if m.rust is None:
-        yield f"{m.name}: no figure for Rust"
+        # In a run that was interrupted, Rust may not have had its turn.
+        if complete:
+            yield f"{m.name}: no figure for Rust"
     elif m.c and m.rust.cost > m.c.cost * (1 + m.spread):
         yield (f"{m.name}: Rust {number(m.rust.cost)}, C {number(m.c.cost)}, "
                f"{100 * (m.rust.cost / m.c.cost - 1):+.2f} % with a spread of {100 * m.spread:.2f} %"

@@ -3,12 +3,13 @@
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Callable
 
 import initramfs
 import job
 from bench import samples
-from bench.results import PAIR, Measured, Results, origin
+from bench.results import PAIR, PROGRAM, Measured, Origin, Results, continues, origin
 from bench.samples import CLOCK, THROUGHPUT, Figure
 from common import LOGS, ROOT, Failure, Progress, die, last_lines
 from flavours import FLAVOURS
@@ -28,7 +29,7 @@ class GuestFailed(Failure):
 
 
 def program():
-    return initramfs.program("uffd-cost")
+    return initramfs.program(PROGRAM)
 
 
 def listed():
@@ -49,89 +50,147 @@ def need_kernels():
 class _Rows:
     """Shows which row is being measured, instead of uffd-cost's last line."""
 
-    def __init__(self, progress, names):
-        self._progress, self._names = progress, names
+    def __init__(self, progress, names, finished):
+        self._progress, self._names, self._finished = progress, names, finished
+        self._number = 0
 
     def update(self, detail):
-        shown = "boot"
         for number, name in enumerate(self._names, 1):
-            if f'"{name}"' in detail:
-                shown = f"{number} of {len(self._names)} rows: {name}"
-        self._progress.update(shown)
+            if f'"{name}"' in detail and number != self._number:
+                self._number = number
+                self._finished()
+        of = f"{self._number} of {len(self._names)} rows: {self._names[self._number - 1]}"
+        self._progress.update(of if self._number else "boot")
 
 
-def boot(title, flavour, rows, repeats, options):
-    """(the kernel's name, {row: [Sample]}) of one guest."""
+def boot(title, flavour, rows, repeats, options, finished):
+    """Have one guest measure. `finished` gets the kernel's name and {row: [Sample]}, each time more
+    rows are done, and at the end, whatever that is."""
     log = LOGS / f"bench-{flavour}.log"
     console = log.with_suffix(".console")
     progress = Progress(title, sys.stderr)
     words = [word for row in rows for word in ("--rows", f"={row.name}")]
     if rows[0].group == THROUGHPUT:
         words += ["--group", THROUGHPUT]
-    outcome = job.run(
-        _Rows(progress, [row.name for row in rows]),
-        [RUN, "--flavour", flavour, *options, "--exec", program(), "--repeats", str(repeats), *words],
-        log, GUEST_SECONDS, err=console)
+
+    def tell(whole=False):
+        kernel, found = samples.parse(log.read_text(encoding="utf-8"), whole)
+        finished(kernel, {row: taken for row, taken in found.items() if len(taken) == repeats})
+
+    try:
+        outcome = job.run(
+            _Rows(progress, [row.name for row in rows], tell),
+            [RUN, "--flavour", flavour, *options, "--exec", program(), "--repeats", str(repeats), *words],
+            log, GUEST_SECONDS, err=console)
+    except BaseException:
+        tell()
+        raise
     if outcome.status != 0:
         progress.done("FAILED")
         for line in last_lines(console):
             print(f"    {line}", file=sys.stderr)
+        tell()
         raise GuestFailed(f"the guest of flavour {flavour} failed: "
                           f"{outcome.problem or f'status {outcome.status}'}, logs: {log.relative_to(ROOT)}")
     progress.done()
-    return samples.parse(log.read_text(encoding="utf-8"))
+    tell(whole=True)
 
 
-def _count(flavour, rows, repeats):
-    """Guest instructions. The gauge goes first."""
-    gauge = samples.Row(CLOCK, "", "")
-    kernel, found = boot(f"{flavour}: {len(rows)} rows, counting instructions", flavour,
-                         [gauge, *rows], repeats, ["--icount", "--append", QUIET])
-    samples.check_clock(flavour, found)
-    return kernel, found
+@dataclass
+class _Run:
+    """What a run has so far: samples by flavour, CPUs and row."""
+
+    about: Origin
+    chosen: dict
+    keep: Callable
+    samples: dict = field(default_factory=dict)
+
+    def add(self, known):
+        """Take over what an earlier run has measured."""
+        self.about = replace(self.about, kernel=known.origin.kernel)
+        for m in known.rows:
+            for flavour, figure in zip(PAIR, (m.c, m.rust)):
+                if figure:
+                    self.of(flavour, m.cpus)[m.row.name] = list(figure.samples)
+
+    def of(self, flavour, cpus):
+        return self.samples.setdefault((flavour, cpus), {})
+
+    def lacking(self, flavour, cpus, lacks):
+        """The rows of a guest with so many CPUs whose samples are not all there."""
+        found = self.of(flavour, cpus)
+        return [row for row in self.chosen[flavour]
+                if (row.group == THROUGHPUT) == (cpus > 1) and lacks(found.get(row.name, []))]
+
+    def finished(self, kernel):
+        """More rows are there, which this kernel has measured."""
+        if self.about.kernel not in ("", kernel):
+            die(f"the kernels are not of one version: {', '.join(sorted({self.about.kernel, kernel}))}")
+        self.about = replace(self.about, kernel=kernel)
+        found = self.results(complete=False)
+        if found.rows:
+            self.keep(found)
+
+    def results(self, complete):
+        """All rows that have at least one figure, in the order of the table."""
+        rows = list(dict.fromkeys(row for name in PAIR for row in self.chosen[name]))
+        measured = []
+        for cpus in (1, *CPUS):
+            for row in rows:
+                taken = [self.of(flavour, cpus).get(row.name) for flavour in PAIR]
+                c, rust = (Figure(tuple(samples)) if samples else None for samples in taken)
+                if c or rust:
+                    measured.append(Measured(row, c, rust, cpus))
+        return Results(replace(self.about, complete=complete), measured)
 
 
-def _compete(cpus, rows, repeats):
-    """Throughput of both kernels, which take turns so that what else the machine does meets both."""
-    kernels, found = set(), {name: {} for name in PAIR}
-    for turn in range(repeats):
-        for name in PAIR if turn % 2 == 0 else PAIR[::-1]:
-            kernel, taken = boot(
-                f"{name}: throughput on {cpus} CPUs, {turn + 1} of {repeats}", name, rows, 1,
-                ["--kvm", "off", "--smp", str(cpus)])
-            kernels.add(kernel)
-            for row, values in taken.items():
-                found[name].setdefault(row, []).extend(values)
-    return kernels, found
+def _count(run, flavour, repeats):
+    """Guest instructions of the rows that lack them. The gauge goes first."""
+    rows = run.lacking(flavour, 1, lambda taken: not taken)
+    if not rows:
+        return
+
+    def finished(kernel, found):
+        if found:
+            samples.check_clock(flavour, found)
+            run.of(flavour, 1).update((row.name, found[row.name]) for row in rows if row.name in found)
+            run.finished(kernel)
+
+    boot(f"{flavour}: {len(rows)} rows, counting instructions", flavour,
+         [samples.Row(CLOCK, "", ""), *rows], repeats, ["--icount", "--append", QUIET], finished)
 
 
-def _merge(rows, found, cpus=1):
-    """The rows of the table that have at least one figure."""
-    for row in rows:
-        c, rust = (Figure(tuple(found[name][row.name])) if row.name in found[name] else None
-                   for name in PAIR)
-        if c or rust:
-            yield Measured(row, c, rust, cpus)
+def _compete(run, cpus, flavour, turn, repeats):
+    """One more sample of throughput for the rows that lack it."""
+    rows = run.lacking(flavour, cpus, lambda taken: len(taken) <= turn)
+    if not rows:
+        return
+    before = {row.name: run.of(flavour, cpus).get(row.name, []) for row in rows}
+
+    def finished(kernel, found):
+        run.of(flavour, cpus).update((row, before[row] + taken) for row, taken in found.items())
+        if found:
+            run.finished(kernel)
+
+    boot(f"{flavour}: throughput on {cpus} CPUs, {turn + 1} of {repeats}", flavour, rows, 1,
+         ["--kvm", "off", "--smp", str(cpus)], finished)
 
 
-def measure(chosen, repeats, complete):
-    """Results of a run. `chosen`: the rows of each flavour, in the order of the table."""
+def measure(chosen, repeats, complete, keep=lambda found: None, known=None):
+    """Results of a run. `chosen`: the rows of each flavour, in the order of the table.
+
+    `keep` gets what is there each time more rows are finished. `known` is what an earlier run kept.
+    """
     need_kernels()
-    about = origin("", repeats, complete)
-    kernels, found = set(), {name: {} for name in PAIR}
-    everything = list(dict.fromkeys(row for name in PAIR for row in chosen[name]))
-    alone = [row for row in everything if row.group != THROUGHPUT]
-    for name in PAIR:
-        rows = [row for row in alone if row in chosen[name]]
-        if rows:
-            kernel, found[name] = _count(name, rows, repeats)
-            kernels.add(kernel)
-    measured = list(_merge(alone, found))
-    crowded = [row for row in everything if row.group == THROUGHPUT]
-    for cpus in CPUS if crowded else ():
-        names, taken = _compete(cpus, crowded, repeats)
-        kernels |= names
-        measured += _merge(crowded, taken, cpus)
-    if len(kernels) != 1:
-        die(f"the kernels are not of one version: {', '.join(sorted(kernels))}")
-    return Results(replace(about, kernel=kernels.pop()), measured)
+    run = _Run(origin("", repeats, complete), chosen, keep)
+    if known:
+        continues(known.origin, run.about)
+        run.add(known)
+    for flavour in PAIR:
+        _count(run, flavour, repeats)
+    # The kernels take turns, so that what else the machine does meets both.
+    for cpus in CPUS:
+        for turn in range(repeats):
+            for flavour in PAIR if turn % 2 == 0 else PAIR[::-1]:
+                _compete(run, cpus, flavour, turn, repeats)
+    return run.results(complete)

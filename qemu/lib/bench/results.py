@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
+import initramfs
 from bench.samples import INSTRUCTIONS, Figure, Row, Sample
 from common import commit, die, write_whole
 from flavours import FLAVOURS, parse
@@ -15,6 +16,7 @@ from machine import QEMU
 
 FORMAT = 2
 PAIR = ("c", "rust")
+PROGRAM = "uffd-cost"
 # What the flavours differ in: the choice, and what only exists after it.
 _CHOICE = ("CONFIG_USERFAULTFD_C", "CONFIG_USERFAULTFD_RUST")
 
@@ -64,7 +66,7 @@ class Origin:
     # Of the options that both kernels have alike.
     config: str
     commit: str
-    # What the images were made from, by flavour.
+    # What the image of each flavour was made from, and the program's hash.
     images: dict
     qemu: str
     date: str
@@ -112,16 +114,26 @@ def config_hash(texts):
 
 
 def origin(kernel, repeats, complete):
-    """About the images that are there now. The commit has a mark when files differ from it."""
+    """About the images and the program that are there now. The commit has a mark when files differ from it."""
     outs = {name: FLAVOURS[name].out for name in PAIR}
+    program = initramfs.program(PROGRAM)
     told = subprocess.run([QEMU, "--version"], text=True, capture_output=True, check=False)
     version = re.search(r"version (\S+)", told.stdout)
     return Origin(
         kernel, config_hash([(out / "config").read_text() for out in outs.values()]),
         commit(),
-        {name: (out / "made-from").read_text().strip() for name, out in outs.items()},
+        {**{name: (out / "made-from").read_text().strip() for name, out in outs.items()},
+         program.name: hashlib.sha256(program.read_bytes()).hexdigest()},
         version[1] if version else "unknown",
         datetime.now(timezone.utc).isoformat(timespec="seconds"), repeats, complete)
+
+
+def continues(known, about):
+    """Stop where a run cannot go on with what an earlier one has measured."""
+    differ = [name for name in ("config", "images", "qemu", "repeats")
+              if getattr(known, name) != getattr(about, name)]
+    if differ:
+        die(f"what is there was measured with other {' and '.join(differ)}: start without --resume")
 
 
 def _figure(figure):

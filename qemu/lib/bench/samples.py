@@ -99,16 +99,19 @@ def rows(text):
     return found or die("uffd-cost listed no rows")
 
 
-def parse(text):
-    """(the kernel's name, {row: [Sample]}) of what uffd-cost printed."""
+def parse(text, whole=True):
+    """(the kernel's name, {row: [Sample]}) of what uffd-cost printed.
+
+    What is not whole may end anywhere, and have no samples; its last line does not count.
+    """
     kernel, found = None, {}
-    for item in _objects(text):
+    for item in _objects(text if whole else text[:text.rfind("\n") + 1]):
         if "kernel" in item:
             kernel = item["kernel"]
         elif "lacking" not in item:
             name, sample = _sample(item)
             found.setdefault(name, []).append(sample)
-    if kernel is None or not found:
+    if whole and (kernel is None or not found):
         die("uffd-cost printed no samples")
     return kernel, found
 

@@ -58,6 +58,9 @@ class Targets(unittest.TestCase):
             "sleepers-0": (100, 100), "sleepers-4096": (500, 110), "copy-512": (5, 5), "register": (5, None),
             ("throughput-4x1", 2): (100, 200)})), ["register: no figure for Rust"])
 
+    def test_what_is_unfinished_misses_nothing(self):
+        self.assertEqual(limits.misses(results({"register": (5, None)}, complete=False)), [])
+
     def test_dearer_than_c(self):
         # Half of it is within the spread.
         self.assertEqual(limits.misses(results({

@@ -101,7 +101,8 @@ class Options(unittest.TestCase):
                 (["--json", "/nonexistent/x"], "no such folder"), (["--list", "--gate"], "exclude each other"),
                 (["--compare", "/nonexistent/a", "/nonexistent/b"], "No such file"),
                 (["--show", "/nonexistent/a"], "No such file"), (["--explain", "x"], "its own rows"),
-                (["--show", "a", "--json", "b"], "measures nothing")):
+                (["--show", "a", "--json", "b"], "measures nothing"),
+                (["--gate", "--resume"], "leaves nothing unfinished")):
             run = subprocess.run([sys.executable, "-B", ROOT / "qemu" / "bench", *words], text=True,
                                  capture_output=True, check=False)
             with self.subTest(words):

@@ -45,6 +45,15 @@ class Samples(unittest.TestCase):
             with self.subTest(text), self.assertRaises(Failure):
                 samples.parse(text)
 
+    def test_what_is_printed_so_far(self):
+        for text, names in (("", []), (KERNEL, []), (KERNEL + line("a", 1) + '{"row": "b', ["a"]),
+                            (KERNEL + line("a", 1) + line("b", 1)[:-1], ["a"])):
+            with self.subTest(text):
+                kernel, found = samples.parse(text, whole=False)
+                self.assertEqual((kernel, list(found)), ("Linux 1" if text else None, names))
+        with self.assertRaises(Failure):
+            samples.parse(KERNEL + "hello\n", whole=False)
+
     def test_clock(self):
         samples.check_clock("c", {CLOCK: figure(1.009).samples})
         for found in ({}, {CLOCK: figure(0.13).samples}, {CLOCK: figure(1.02).samples}):
