@@ -35,7 +35,7 @@ class Endpoints:
 @dataclass
 class Machine:
     """One guest machine. `mem` in MiB; `shares`: (tag, folder, read-only) over 9p; `nodes` are the
-    kernel's invention, which one without NUMA does without."""
+    kernel's invention, which one without NUMA does without; `disguised`: does not say that it is one."""
 
     kernel: Path
     smp: int
@@ -47,6 +47,7 @@ class Machine:
     append: str = ""
     shares: tuple = ()
     nodes: int = 1
+    disguised: bool = False
 
     @property
     def accel(self):
@@ -72,11 +73,9 @@ class Machine:
         """The whole command line of QEMU."""
         args = [QEMU, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
                 "-machine", "pc"]
-        if self.kvm:
-            args += ["-accel", "kvm", "-cpu", "host"]
-        else:
-            # Five-level page tables, which "max" would have, are slower to emulate and rare outside.
-            args += ["-accel", "tcg", "-cpu", "max,la57=off"]
+        # Five-level page tables, which "max" would have, are slower to emulate and rare outside.
+        accel, cpu = ("kvm", "host") if self.kvm else ("tcg", "max,la57=off")
+        args += ["-accel", accel, "-cpu", cpu + (",hypervisor=off" if self.disguised else "")]
         if self.icount:
             args += ["-icount", "shift=0"]
         args += ["-smp", str(self.smp), "-m", str(self.mem), "-kernel", str(self.kernel)]

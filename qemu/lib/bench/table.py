@@ -64,10 +64,10 @@ def _throughput(rows):
         value = figure.extra(name) if figure else None
         return "-" if value is None else f"{value:,.3f}"
 
-    head = (f"row, {rows[0].row.unit}", *HEAD[1:5],
+    head = (f"row, {rows[0].row.unit}", *HEAD[1:],
             *(f"{name} {who}" for name in extras for who in HEAD[1:3]))
     return align([head, *(
-        (m.name, *_common(m), *(extra(f, name) for name in extras for f in (m.c, m.rust)))
+        (*_counted(m), *(extra(f, name) for name in extras for f in (m.c, m.rust)))
         for m in rows)])
 
 

@@ -39,8 +39,10 @@ class Measure(unittest.TestCase):
             if row.name == self.interrupted:
                 raise KeyboardInterrupt
             if not (flavour == "rust" and row.name == "register"):
-                found[row.name] = [Sample(1, 1 if row.name == CLOCK else cost + turn, 0)
-                                   for turn in range(repeats)]
+                found[row.name] = [
+                    Sample(1, 1 if row.name == CLOCK else cost + turn, 0,
+                           {measure.WAITS: 10 * cost + turn} if "--disguise" in options else {})
+                    for turn in range(repeats)]
             finished(self.kernels.get(flavour, KERNEL), found)
 
     def run_rows(self, c, rust, **more):
@@ -60,13 +62,22 @@ class Measure(unittest.TestCase):
     def test_throughput_takes_turns(self):
         found = self.run_rows([THROUGHPUT], [THROUGHPUT])
         order = [flavour for flavour, *_ in self.boots]
-        self.assertEqual(order, ["c", "rust", "rust", "c", "c", "rust"] * len(measure.CPUS))
-        self.assertEqual({(tuple(names), repeats) for _, names, repeats, _ in self.boots},
-                         {((THROUGHPUT.name,), 1)})
-        self.assertEqual([options[-1] for *_, options in self.boots[::6]], ["2", "4", "8"])
+        turns = ["c", "rust", "rust", "c", "c", "rust"]
+        self.assertEqual(order, [*turns, "c", "rust"] * len(measure.CPUS))
+        self.assertEqual([(names, repeats) for _, names, repeats, _ in self.boots],
+                         ([([THROUGHPUT.name], 1)] * 6 + [([THROUGHPUT.name], 3)] * 2) * len(measure.CPUS))
+        self.assertEqual([options[options.index("--smp") + 1] for *_, options in self.boots[::8]],
+                         ["2", "4", "8"])
         self.assertTrue(all("off" in options and "--icount" not in options for *_, options in self.boots))
         self.assertEqual([m.cpus for m in found.rows], list(measure.CPUS))
         self.assertTrue(all(len(figure.samples) == 3 for m in found.rows for figure in m.figures))
+
+    def test_waits_come_from_guests_whose_throughput_does_not_count(self):
+        found = self.run_rows([THROUGHPUT], [THROUGHPUT])
+        self.assertEqual([("--disguise" in options) for *_, options in self.boots[:8]], [False] * 6 + [True] * 2)
+        for m in found.rows:
+            self.assertEqual((m.c.cost, m.c.extra(measure.WAITS)), (1, 11))
+            self.assertEqual((m.rust.cost, m.rust.extra(measure.WAITS)), (2, 21))
 
     def test_what_is_kept_on_the_way(self):
         self.run_rows([row("copy-1")], [row("copy-1"), THROUGHPUT])
@@ -98,7 +109,7 @@ class Measure(unittest.TestCase):
     def test_nothing_is_measured_twice(self):
         boots = self.interrupt_and_resume([row("copy-1"), THROUGHPUT], THROUGHPUT.name)
         self.assertEqual({name for _, names in boots for name in names}, {THROUGHPUT.name})
-        self.assertEqual(len(boots), 6 * len(measure.CPUS))
+        self.assertEqual(len(boots), 8 * len(measure.CPUS))
 
     def test_throughput_goes_on_with_the_next_turn(self):
         known = results({(THROUGHPUT.name, 2): (figure(1, 2), figure(1))})

@@ -4,7 +4,6 @@
 
 use std::sync::Barrier;
 use std::thread;
-use std::time::Instant;
 
 use crate::contention::Watch;
 use crate::fault::{Answer, Desk};
@@ -13,6 +12,8 @@ use crate::measure::Sample;
 use crate::threads::{die, spawn};
 use crate::Result;
 
+/// In a second.
+const NANOSECONDS: f64 = 1e9;
 /// Faults of each thread in a repeat.
 const FAULTS: u64 = 500;
 
@@ -28,17 +29,17 @@ pub fn run(repeats: usize, threads: u64, readers: u64) -> Result<Vec<Sample>> {
     let gate = Barrier::new(threads as usize + 1);
     let round = || {
         desk.reset(&area, 0)?;
+        let faults = threads * FAULTS;
         let watch = Watch::new();
         gate.wait();
-        let start = Instant::now();
-        gate.wait();
-        let seconds = start.elapsed().as_secs_f64();
-        let faults = threads * FAULTS;
+        let sample = Sample::take(faults, || {
+            gate.wait();
+            Ok(())
+        })?;
         Ok(Sample {
-            ops: faults,
-            cost: faults as f64 / seconds,
-            switches: 0.0,
+            cost: NANOSECONDS / sample.cost,
             extra: watch.map(|watch| watch.per(faults)).unwrap_or_default(),
+            ..sample
         })
     };
     thread::scope(|scope| {
