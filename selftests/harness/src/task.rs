@@ -67,7 +67,7 @@ pub fn task_info(folder: &str) -> Option<TaskInfo> {
 
 /// Whether a thread of this process has begun to exit, or is gone.
 pub fn exits(tid: i32) -> bool {
-    task_info(&format!("/proc/self/task/{tid}")).map_or(true, |info| info.exiting)
+    task_info(&format!("/proc/self/task/{tid}")).is_none_or(|info| info.exiting)
 }
 
 /// Whether a task sleeps in the kernel for something other than a lock of the address space,
