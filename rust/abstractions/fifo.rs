@@ -13,17 +13,18 @@ pub(super) type Link<T> = Option<NonNull<T>>;
 ///
 /// # Invariants
 ///
-/// While the node is in a list, its neighbours there.
+/// While the node is in a list, its neighbours there. The list is a ring: before the node that
+/// arrived first comes the one that arrived last.
 pub(super) struct Neighbours<T> {
-    older: Link<T>,
-    newer: Link<T>,
+    older: NonNull<T>,
+    newer: NonNull<T>,
 }
 
 impl<T> Neighbours<T> {
     /// Of a node that is in no list.
     pub(super) const NONE: Self = Self {
-        older: None,
-        newer: None,
+        older: NonNull::dangling(),
+        newer: NonNull::dangling(),
     };
 }
 
@@ -52,19 +53,15 @@ pub(super) unsafe trait Arrived: Sized {
 ///
 /// # Invariants
 ///
-/// The list from `oldest` to `newest` is in order of arrival, and its nodes are alive.
+/// From `oldest` on the ring is in order of arrival, and its nodes are alive.
 pub(super) struct Fifo<T> {
     oldest: Link<T>,
-    newest: Link<T>,
 }
 
 impl<T: Arrived> Fifo<T> {
     /// An empty list.
     pub(super) const fn new() -> Self {
-        Self {
-            oldest: None,
-            newest: None,
-        }
+        Self { oldest: None }
     }
 
     /// The node that arrived first.
@@ -84,7 +81,8 @@ impl<T: Arrived> Fifo<T> {
     /// `node` is in this list.
     pub(super) unsafe fn newer(&self, node: NonNull<T>) -> Link<T> {
         // SAFETY: Nodes of a list are alive.
-        unsafe { (*T::neighbours(node).as_ptr()).newer }
+        let newer = unsafe { (*T::neighbours(node).as_ptr()).newer };
+        Some(newer).filter(|_| self.oldest != Some(newer))
     }
 
     /// Adds a node that arrived after all others.
@@ -93,8 +91,13 @@ impl<T: Arrived> Fifo<T> {
     ///
     /// `node` is alive and in no list, and stays alive and in place until it is removed.
     pub(super) unsafe fn append(&mut self, node: NonNull<T>) {
-        // SAFETY: By the safety requirements; the newest node has no newer one.
-        unsafe { self.link(node, self.newest, None) }
+        // SAFETY: By the safety requirements; nodes of a list are alive.
+        unsafe {
+            match self.oldest {
+                Some(oldest) => Self::link((*T::neighbours(oldest).as_ptr()).older, node),
+                None => self.start(node),
+            }
+        }
     }
 
     /// Adds a node that has been in the list before at its old place, which is close to the front.
@@ -103,29 +106,49 @@ impl<T: Arrived> Fifo<T> {
     ///
     /// As for [`append`](Self::append).
     pub(super) unsafe fn put_back(&mut self, node: NonNull<T>) {
-        let (mut older, mut newer) = (None, self.oldest);
-        // SAFETY: Nodes of a list are alive, and so is this one. The two are neighbours.
+        // SAFETY: Nodes of a list are alive, and so is this one.
         unsafe {
+            let Some(oldest) = self.oldest else {
+                return self.start(node);
+            };
+            let mut older = (*T::neighbours(oldest).as_ptr()).older;
+            let mut newer = self.oldest;
             while let Some(other) = newer.filter(|&other| T::seq(other) < T::seq(node)) {
-                older = newer;
+                older = other;
                 newer = self.newer(other);
             }
-            self.link(node, older, newer);
+            Self::link(older, node);
+            if newer == self.oldest {
+                self.oldest = Some(node);
+            }
         }
     }
 
-    /// Adds a node between two neighbours.
+    /// Adds the first node.
     ///
     /// # Safety
     ///
-    /// As for [`append`](Self::append); `older` and `newer` are neighbours, or the ends.
-    unsafe fn link(&mut self, node: NonNull<T>, older: Link<T>, newer: Link<T>) {
-        // SAFETY: By the safety requirements; nodes of a list are alive.
+    /// As for [`append`](Self::append); the list is empty.
+    unsafe fn start(&mut self, node: NonNull<T>) {
+        let (older, newer) = (node, node);
+        // SAFETY: By the safety requirements.
         unsafe { T::neighbours(node).write(Neighbours { older, newer }) };
-        // SAFETY: As above.
-        unsafe { self.join(older, Some(node)) };
-        // SAFETY: As above.
-        unsafe { self.join(Some(node), newer) };
+        self.oldest = Some(node);
+    }
+
+    /// Adds a node behind `older`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`append`](Self::append); `older` is in the list.
+    unsafe fn link(older: NonNull<T>, node: NonNull<T>) {
+        // SAFETY: By the safety requirements; nodes of a list are alive.
+        unsafe {
+            let newer = (*T::neighbours(older).as_ptr()).newer;
+            T::neighbours(node).write(Neighbours { older, newer });
+            (*T::neighbours(older).as_ptr()).newer = node;
+            (*T::neighbours(newer).as_ptr()).older = node;
+        }
     }
 
     /// Removes a node.
@@ -134,29 +157,19 @@ impl<T: Arrived> Fifo<T> {
     ///
     /// `node` is in this list.
     pub(super) unsafe fn remove(&mut self, node: NonNull<T>) {
-        // SAFETY: Nodes of a list are alive, and what is left are neighbours.
-        unsafe {
-            let Neighbours { older, newer } = T::neighbours(node).read();
-            self.join(older, newer);
+        // SAFETY: Nodes of a list are alive.
+        let Neighbours { older, newer } = unsafe { T::neighbours(node).read() };
+        if newer == node {
+            self.oldest = None;
+            return;
         }
-    }
-
-    /// Makes neighbours of two nodes, of which none is the end of the list.
-    ///
-    /// # Safety
-    ///
-    /// The nodes are alive, and everything between them has gone.
-    unsafe fn join(&mut self, older: Link<T>, newer: Link<T>) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: As above.
         unsafe {
-            match older {
-                Some(node) => (*T::neighbours(node).as_ptr()).newer = newer,
-                None => self.oldest = newer,
-            }
-            match newer {
-                Some(node) => (*T::neighbours(node).as_ptr()).older = older,
-                None => self.newest = older,
-            }
+            (*T::neighbours(older).as_ptr()).newer = newer;
+            (*T::neighbours(newer).as_ptr()).older = older;
+        }
+        if self.oldest == Some(node) {
+            self.oldest = Some(newer);
         }
     }
 }
