@@ -32,10 +32,53 @@ pub(crate) mod remains;
 #[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
 mod tests;
 
-/// What lives in a cache of its own.
-pub(crate) trait SlabObject: Send + Sync + Sized + 'static {
+/// What lives in a cache of its own. [`slab_object`] implements it.
+///
+/// # Safety
+///
+/// `references` returns a field of the object, which nothing but [`SlabRef`] changes.
+pub(crate) unsafe trait SlabObject: Send + Sync + Sized + 'static {
     /// The cache of this type.
     fn cache() -> &'static SlabCache<Self>;
+
+    /// The count.
+    ///
+    /// # Safety
+    ///
+    /// The object is alive.
+    unsafe fn references(this: NonNull<Self>) -> NonNull<References>;
+}
+
+/// Makes a struct a [`SlabObject`]: names the field that counts its references.
+macro_rules! slab_object {
+    ($object:ident, $references:ident) => {
+        // SAFETY: It is such a field: nothing else can change a `References`.
+        unsafe impl $crate::abstractions::slab::SlabObject for $object {
+            fn cache() -> &'static $crate::abstractions::slab::SlabCache<Self> {
+                static CACHE: $crate::abstractions::slab::SlabCache<$object> =
+                    $crate::abstractions::slab::SlabCache::new();
+                &CACHE
+            }
+
+            unsafe fn references(
+                this: core::ptr::NonNull<Self>,
+            ) -> core::ptr::NonNull<$crate::abstractions::slab::References> {
+                // SAFETY: The object is alive, and no field is at null.
+                unsafe { core::ptr::NonNull::new_unchecked(&raw mut (*this.as_ptr()).$references) }
+            }
+        }
+    };
+}
+pub(crate) use slab_object;
+
+/// How many references there are to an object of which this is a field.
+pub(crate) struct References(Refcount);
+
+impl References {
+    /// The count of a new object: one.
+    pub(crate) fn new() -> Self {
+        Self(Refcount::new(1))
+    }
 }
 
 /// Address of a `struct kmem_cache` that is never destroyed.
@@ -52,18 +95,6 @@ pub(crate) struct SlabCache<T> {
     _objects: PhantomData<fn() -> T>,
 }
 
-/// One object: its count of references, then the value.
-///
-/// # Invariants
-///
-/// `references` is the number of [`SlabRef`]s to this object, those given up with
-/// [`ForeignOwnable::into_foreign`] included.
-#[repr(C)]
-struct Counted<T> {
-    references: Refcount,
-    value: T,
-}
-
 impl<T: SlabObject> SlabCache<T> {
     /// A cache that does not exist yet.
     pub(crate) const fn new() -> Self {
@@ -77,14 +108,14 @@ impl<T: SlabObject> SlabCache<T> {
     /// `EBUSY` when it was created before.
     pub(crate) fn create(&self, name: &'static CStr) -> Result {
         let mut args = bindings::kmem_cache_args {
-            align: core::mem::align_of::<Counted<T>>() as u32,
+            align: core::mem::align_of::<T>() as u32,
             ..Default::default()
         };
         // SAFETY: The name lives for ever, the arguments for the call.
         let cache = unsafe {
             bindings::__kmem_cache_create_args(
                 name.as_char_ptr(),
-                size_of::<Counted<T>>() as u32,
+                size_of::<T>() as u32,
                 &raw mut args,
                 bindings::SLAB_HWCACHE_ALIGN | bindings::SLAB_NO_MERGE,
             )
@@ -107,10 +138,11 @@ impl<T: SlabObject> SlabCache<T> {
 /// # Invariants
 ///
 /// `object` points at an initialised, pinned object of `T::cache()`, and this value owns one of
-/// its references.
+/// its references. They are counted in the object, those given up with
+/// [`ForeignOwnable::into_foreign`] included.
 pub(crate) struct SlabRef<T: SlabObject> {
-    object: NonNull<Counted<T>>,
-    _owned: PhantomData<Counted<T>>,
+    object: NonNull<T>,
+    _owned: PhantomData<T>,
 }
 
 // SAFETY: References are counted atomically, and `T` may be shared and dropped on any thread.
@@ -119,23 +151,20 @@ unsafe impl<T: SlabObject> Send for SlabRef<T> {}
 unsafe impl<T: SlabObject> Sync for SlabRef<T> {}
 
 impl<T: SlabObject> SlabRef<T> {
-    /// Allocates an object and initialises it in place. May sleep. `ENOMEM`, or what `init`
-    /// returns.
+    /// Allocates an object and initialises it in place, its count with [`References::new`]. May
+    /// sleep. `ENOMEM`, or what `init` returns.
     pub(crate) fn try_new(init: impl PinInit<T, Error>) -> Result<Self> {
         let cache = T::cache().raw()?;
         // SAFETY: The cache exists and is never destroyed.
         let object = unsafe { bindings::uffd_kmem_cache_alloc(cache, bindings::GFP_KERNEL) };
-        let object = NonNull::new(object.cast::<Counted<T>>()).ok_or(ENOMEM)?;
+        let object = NonNull::new(object.cast::<T>()).ok_or(ENOMEM)?;
         defect!(
             RedZone,
-            lab::memory::clear_too_much(object.as_ptr().cast(), size_of::<Counted<T>>())
+            lab::memory::clear_too_much(object.as_ptr().cast(), size_of::<T>())
         );
         // SAFETY: The object is ours alone and large enough; on success it is initialised and
         // stays where it is until it is freed.
-        let made = unsafe {
-            (&raw mut (*object.as_ptr()).references).write(Refcount::new(1));
-            pin_init::raw_try_init(&raw mut (*object.as_ptr()).value, init)
-        };
+        let made = unsafe { pin_init::raw_try_init(object.as_ptr(), init) };
         if let Err(error) = made {
             // SAFETY: Allocated above, and nobody else has seen it.
             unsafe { bindings::kmem_cache_free(cache, object.as_ptr().cast()) };
@@ -150,8 +179,7 @@ impl<T: SlabObject> SlabRef<T> {
 
     /// The address that [`ForeignOwnable::into_foreign`] would give, without a reference.
     pub(crate) fn as_foreign(&self) -> NonNull<c_void> {
-        // SAFETY: The object is alive; only an address is computed, which is not null.
-        unsafe { NonNull::new_unchecked(&raw mut (*self.object.as_ptr()).value).cast() }
+        self.object.cast()
     }
 
     /// Ends an object whose last reference has gone.
@@ -161,12 +189,12 @@ impl<T: SlabObject> SlabRef<T> {
     /// `object` is initialised, came out of the cache, and nobody else can reach it.
     // Not on the way of those who give back one reference of many.
     #[cold]
-    unsafe fn free(object: *mut Counted<T>) {
+    unsafe fn free(object: *mut T) {
         // The cache exists: the object came out of it.
         if let Ok(cache) = T::cache().raw() {
             // SAFETY: By the safety requirements.
             unsafe {
-                core::ptr::drop_in_place(&raw mut (*object).value);
+                core::ptr::drop_in_place(object);
                 bindings::kmem_cache_free(cache, object.cast());
             }
         }
@@ -207,7 +235,7 @@ impl<T: SlabObject> Deref for SlabBorrow<'_, T> {
 impl<T: SlabObject> Clone for SlabRef<T> {
     fn clone(&self) -> Self {
         // SAFETY: By the type invariants the object is alive.
-        unsafe { (*self.object.as_ptr()).references.inc() };
+        unsafe { (*T::references(self.object).as_ptr()).0.inc() };
         // INVARIANT: The reference just taken.
         Self {
             object: self.object,
@@ -221,23 +249,22 @@ impl<T: SlabObject> Deref for SlabRef<T> {
 
     fn deref(&self) -> &T {
         // SAFETY: By the type invariants the object is initialised and alive.
-        unsafe { &(*self.object.as_ptr()).value }
+        unsafe { self.object.as_ref() }
     }
 }
 
 impl<T: SlabObject> Drop for SlabRef<T> {
     #[inline(always)]
     fn drop(&mut self) {
-        let object = self.object.as_ptr();
         // SAFETY: By the type invariants the object is alive.
-        if unsafe { (*object).references.dec_and_test() } {
+        if unsafe { (*T::references(self.object).as_ptr()).0.dec_and_test() } {
             // SAFETY: That was the last reference, so nobody else can reach the object.
-            unsafe { Self::free(object) };
+            unsafe { Self::free(self.object.as_ptr()) };
         }
     }
 }
 
-// SAFETY: `into_foreign` returns the address of a value, aligned for `T` and never null, and gives
+// SAFETY: `into_foreign` returns the address of an object, aligned for `T` and never null, and gives
 // up no reference; `from_foreign` takes the same reference back.
 unsafe impl<T: SlabObject> ForeignOwnable for SlabRef<T> {
     const FOREIGN_ALIGN: usize = core::mem::align_of::<T>();
@@ -250,9 +277,8 @@ unsafe impl<T: SlabObject> ForeignOwnable for SlabRef<T> {
     }
 
     unsafe fn from_foreign(ptr: *mut c_void) -> Self {
-        let offset = core::mem::offset_of!(Counted<T>, value);
-        // SAFETY: `ptr` is what `into_foreign` returned: the field of a live object.
-        let object = unsafe { NonNull::new_unchecked(ptr.byte_sub(offset).cast()) };
+        // SAFETY: `ptr` is what `into_foreign` returned, the address of a live object.
+        let object = unsafe { NonNull::new_unchecked(ptr.cast()) };
         // INVARIANT: The reference that `into_foreign` gave up.
         Self {
             object,

@@ -27,7 +27,8 @@ use crate::{
         mm,
         mmap::MmapWriteGuard,
         slab::{
-            SlabCache,
+            slab_object,
+            References,
             SlabObject,
             SlabRef, //
         },
@@ -70,8 +71,11 @@ pub(crate) fn offer() -> Offer {
 ///
 /// A file, each sleeper and each change of its mappings own it; VMAs borrow it, and release takes it out of all of them before
 /// the file's reference goes.
+// What counts the references is found where the object is.
+#[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Context {
+    references: References,
     /// The address space it was made for: the structure, not the memory.
     mm: ARef<Mm>,
     /// What those who watch call it.
@@ -91,13 +95,7 @@ pub(crate) struct Context {
     mappings: Mappings,
 }
 
-static CACHE: SlabCache<Context> = SlabCache::new();
-
-impl SlabObject for Context {
-    fn cache() -> &'static SlabCache<Self> {
-        &CACHE
-    }
-}
+slab_object!(Context, references);
 
 impl HasMappings for Context {
     fn mappings(&self) -> &Mappings {
@@ -111,7 +109,7 @@ impl HasMappings for Context {
 
 /// Creates the cache of contexts, at boot.
 pub(super) fn create_cache() -> Result {
-    CACHE.create(c"userfaultfd_ctx_cache")
+    Context::cache().create(c"userfaultfd_ctx_cache")
 }
 
 impl Context {
@@ -141,6 +139,7 @@ impl Context {
     fn new(mm: ARef<Mm>, flags: CreateFlags, features: ContextFeatures) -> Result<SlabRef<Self>> {
         let number = ContextId::next();
         SlabRef::try_new(try_pin_init!(Self {
+            references: References::new(),
             mm,
             id: number,
             flags,

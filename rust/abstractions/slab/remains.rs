@@ -10,7 +10,6 @@ use kernel::{
 };
 
 use super::{
-    Counted,
     SlabObject,
     SlabRef, //
 };
@@ -18,7 +17,7 @@ use super::{
 /// What SLUB fills freed objects with, and their last byte.
 const POISON: (u8, u8) = (bindings::POISON_FREE as u8, bindings::POISON_END as u8);
 
-/// The bytes of an object of `T` that lie where its value has been.
+/// The bytes that lie where an object has been.
 pub(crate) struct Remains {
     bytes: [u8; Self::MOST],
     len: usize,
@@ -43,7 +42,7 @@ pub(crate) fn remains_of<T: SlabObject>(object: SlabRef<T>) -> Result<Remains> {
     let address = object.object.as_ptr();
     let mut remains = Remains {
         bytes: [0; Remains::MOST],
-        len: size_of::<Counted<T>>(),
+        len: size_of::<T>(),
     };
     if remains.len > Remains::MOST {
         return Err(E2BIG);

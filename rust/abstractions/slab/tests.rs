@@ -12,8 +12,9 @@ use kernel::{
 };
 
 use super::{
+    slab_object,
+    References,
     SlabBorrow,
-    SlabCache,
     SlabObject,
     SlabRef, //
 };
@@ -34,16 +35,14 @@ unsafe fn destroy<T: SlabObject>() -> Result {
 macro_rules! probe {
     ($name:ident) => {
         #[allow(dead_code, reason = "some tests only count")]
-        struct $name([u8; 100]);
+        struct $name {
+            references: References,
+            bytes: [u8; 100],
+        }
+
+        slab_object!($name, references);
 
         static DROPPED: Atomic<usize> = Atomic::new(0);
-
-        impl SlabObject for $name {
-            fn cache() -> &'static SlabCache<Self> {
-                static CACHE: SlabCache<$name> = SlabCache::new();
-                &CACHE
-            }
-        }
 
         impl Drop for $name {
             fn drop(&mut self) {
@@ -59,7 +58,12 @@ macro_rules! probe {
             fn init(byte: u8) -> impl PinInit<Self, Error> {
                 let init = move |slot: *mut Self| {
                     // SAFETY: The slot is valid for writes of the value.
-                    unsafe { slot.write(Self([byte; 100])) };
+                    unsafe {
+                        slot.write(Self {
+                            references: References::new(),
+                            bytes: [byte; 100],
+                        })
+                    };
                     Ok(())
                 };
                 // SAFETY: The slot is initialised whenever the result is `Ok`.
@@ -85,7 +89,7 @@ mod cases {
         let second = unsafe { SlabRef::clone(&SlabBorrow::<Shared>::new(first.as_foreign())) };
         drop(first);
         assert_eq!(DROPPED.load(Relaxed), 0);
-        assert_eq!(second.0, [7; 100]);
+        assert_eq!(second.bytes, [7; 100]);
         drop(second);
         assert_eq!(DROPPED.load(Relaxed), 1);
         // SAFETY: The type goes out of scope.
@@ -99,7 +103,7 @@ mod cases {
         let raw = Foreign::with(9)?.into_foreign();
         assert_eq!(DROPPED.load(Relaxed), 0);
         // SAFETY: `raw` comes from `into_foreign`, and is not taken back yet.
-        assert_eq!(unsafe { SlabRef::<Foreign>::borrow(raw) }.0, [9; 100]);
+        assert_eq!(unsafe { SlabRef::<Foreign>::borrow(raw) }.bytes, [9; 100]);
         // SAFETY: As above; taken back once.
         drop(unsafe { SlabRef::<Foreign>::from_foreign(raw) });
         assert_eq!(DROPPED.load(Relaxed), 1);
@@ -140,7 +144,7 @@ mod cases {
         Stale::cache().create(c"userfaultfd_kunit_stale")?;
         let (object, neighbour) = (Stale::with(3)?, Stale::with(4)?);
         assert!(remains_of(object)?.are_poisoned());
-        assert_eq!(neighbour.0, [4; 100]);
+        assert_eq!(neighbour.bytes, [4; 100]);
         drop(neighbour);
         // SAFETY: The type goes out of scope.
         unsafe { destroy::<Stale>() }
