@@ -135,10 +135,7 @@ const _: () = {
     assert!(super::file::FLAGS == bindings::UFFD_SHARED_FCNTL_FLAGS);
     assert!(matches!(
         CreateFlags::parse(bindings::UFFD_USER_MODE_ONLY, 0),
-        Ok(CreateFlags {
-            user_mode_only: true,
-            file: 0
-        })
+        Ok(flags) if flags.user_mode_only() && flags.file() == 0
     ));
 };
 

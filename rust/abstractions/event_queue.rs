@@ -30,26 +30,30 @@ use kernel::{
 };
 
 use super::{
+    beside::{
+        Beside,
+        Locked, //
+    },
     fifo::{
         Arrived,
         Fifo,
         Link,
         Neighbours, //
     },
+    observer::Observer,
     task,
     trace::{
         self,
-        Announcement,
-        ContextId, //
+        Announcement, //
     }, //
 };
 use crate::pure::{
     events::{
         End,
-        Line,
         Slot, //
     },
     fault::BlockingState,
+    wait::Numbers,
 };
 
 #[cfg(CONFIG_USERFAULTFD_RUST_KUNIT_TEST)]
@@ -91,7 +95,7 @@ unsafe impl<P> Arrived for Announcer<P> {
 /// `fifo` holds all linked announcers, by `seq`.
 struct Links<P> {
     fifo: Fifo<Announcer<P>>,
-    line: Line,
+    numbers: Numbers,
 }
 
 // SAFETY: The pointers are followed under the queue's lock only, where the announcers they lead to
@@ -103,6 +107,7 @@ unsafe impl<P: Send> Send for Links<P> {}
 #[must_use = "complete it, or its announcer waits for the next reader"]
 pub(crate) struct Delivery<'a, P: Announcement> {
     queue: &'a EventQueue<P>,
+    observer: &'a Observer,
     seq: u64,
     payload: ManuallyDrop<P>,
 }
@@ -113,11 +118,11 @@ pub(crate) struct Delivery<'a, P: Announcement> {
 /// queue's lock, and interrupts are on. Payloads are dropped without it.
 #[pin_data]
 pub(crate) struct EventQueue<P: Announcement> {
-    id: ContextId,
     #[pin]
-    links: SpinLock<Links<P>>,
-    /// Mirror of the line's count: whether a payload is unread. Written under the lock.
-    unread: Atomic<i64>,
+    lock: SpinLock<()>,
+    /// Announcers whose slot is queued. Written under the lock.
+    unread: Atomic<u32>,
+    links: Beside<Links<P>>,
 }
 
 /// How announcers sleep.
@@ -125,15 +130,20 @@ const STATE: BlockingState = BlockingState::Killable;
 
 impl<P: Announcement> EventQueue<P> {
     /// The empty queue of a context.
-    pub(crate) fn new(id: ContextId) -> impl PinInit<Self> {
+    pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            id,
-            links <- new_spinlock!(Links {
-                fifo: Fifo::new(),
-                line: Line::new(),
-            }, "uffd_events"),
+            lock <- new_spinlock!((), "uffd_events"),
             unread: Atomic::new(0),
+            links: Beside::new(Links {
+                fifo: Fifo::new(),
+                numbers: Numbers::new(),
+            }),
         })
+    }
+
+    fn lock(&self) -> Locked<'_, Links<P>> {
+        // SAFETY: The links are reached here only.
+        unsafe { self.links.under(self.lock.lock()) }
     }
 
     /// Offers `payload` to readers and sleeps until one of them handed it out, `is_over` says that
@@ -146,6 +156,7 @@ impl<P: Announcement> EventQueue<P> {
     /// Returns the payload if nobody took it.
     pub(crate) fn announce(
         &self,
+        observer: &Observer,
         payload: P,
         notify: impl FnOnce(),
         is_over: impl Fn() -> bool,
@@ -167,14 +178,14 @@ impl<P: Announcement> EventQueue<P> {
         // before the function returns.
         let this = unsafe { NonNull::new_unchecked(announcer.get()) };
         {
-            let mut links = self.links.lock();
+            let mut links = self.lock();
             // SAFETY: The announcer is alive, pinned to this frame, and not linked yet.
             unsafe { links.append(this) };
-            self.mirror(&links);
+            self.count_in(&links);
             // SAFETY: The announcer is alive; nobody else changes it while the lock is held.
             let queued = unsafe { this.as_ref() };
             if let Slot::Queued(payload) = &queued.slot {
-                trace::event_queue(&self.id, queued.seq, payload);
+                trace::event_queue(observer, queued.seq, payload);
             }
             // Barrier **E**; pairs with **P** in `FileWaiters`.
             task::set_current_state(state);
@@ -196,20 +207,19 @@ impl<P: Announcement> EventQueue<P> {
         // SAFETY: As above.
         let mut is_done = unsafe { Self::is_done(this) };
         if !is_done {
-            let mut links = self.links.lock();
+            let mut links = self.lock();
             // SAFETY: As above; under the lock the answer is final.
             is_done = unsafe { Self::is_done(this) };
             if !is_done {
                 // SAFETY: Not done, so still linked.
                 payload = unsafe {
                     links.fifo.remove(this);
-                    links.take(this)
+                    self.take(&mut links, this)
                 };
-                self.mirror(&links);
             }
         }
         // From here on nobody knows of `announcer`.
-        trace::event_done(&self.id, announcer.get_mut().seq, || match is_done {
+        trace::event_done(observer, announcer.get_mut().seq, || match is_done {
             true => End::Read,
             false if is_over() => End::Released,
             false => End::Killed,
@@ -228,23 +238,24 @@ impl<P: Announcement> EventQueue<P> {
     }
 
     /// Takes the payload that was offered first.
-    pub(crate) fn claim(&self) -> Option<Delivery<'_, P>> {
+    pub(crate) fn claim<'a>(&'a self, observer: &'a Observer) -> Option<Delivery<'a, P>> {
         if !self.has_unread() {
             return None;
         }
-        let mut links = self.links.lock();
+        let mut links = self.lock();
         let mut next = links.fifo.oldest();
         while let Some(announcer) = next {
             // SAFETY: Linked announcers are alive while the lock is held.
             let (payload, seq, newer) = unsafe {
                 let seq = (*announcer.as_ptr()).seq;
-                (links.take(announcer), seq, links.fifo.newer(announcer))
+                let payload = self.take(&mut links, announcer);
+                (payload, seq, links.fifo.newer(announcer))
             };
             if let Some(payload) = payload {
-                self.mirror(&links);
-                trace::event_read(&self.id, seq);
+                trace::event_read(observer, seq);
                 return Some(Delivery {
                     queue: self,
+                    observer,
                     seq,
                     payload: ManuallyDrop::new(payload),
                 });
@@ -255,24 +266,24 @@ impl<P: Announcement> EventQueue<P> {
     }
 
     /// Puts a payload back into the slot of its announcer. Returns it if that one has left.
-    fn put_back(&self, seq: u64, payload: P) -> Option<P> {
-        let mut links = self.links.lock();
+    fn put_back(&self, observer: &Observer, seq: u64, payload: P) -> Option<P> {
+        let links = self.lock();
         let Some(announcer) = links.find(seq) else {
             return Some(payload);
         };
         // SAFETY: The announcer is linked, and the slot is empty since its payload is here. Only
         // the slot is borrowed, under the lock.
         let slot = unsafe { &mut (*announcer.as_ptr()).slot };
-        links.line.put_back(slot, payload);
-        self.mirror(&links);
-        trace::event_unread(&self.id, seq);
+        slot.put_back(payload);
+        self.count_in(&links);
+        trace::event_unread(observer, seq);
         None
     }
 
     /// Lets the announcer go whose payload was handed out, unless it has left.
     fn finish(&self, seq: u64) {
         task::wake_after(|woken| {
-            let mut links = self.links.lock();
+            let mut links = self.lock();
             let Some(announcer) = links.find(seq) else {
                 return;
             };
@@ -291,7 +302,7 @@ impl<P: Announcement> EventQueue<P> {
     /// Wakes all announcers, so that they look at `is_over` again. They leave by themselves.
     pub(crate) fn wake_all(&self) {
         task::wake_after(|woken| {
-            let links = self.links.lock();
+            let links = self.lock();
             let mut next = links.fifo.oldest();
             while let Some(announcer) = next {
                 // SAFETY: Linked announcers and their tasks are alive while the lock is held.
@@ -308,8 +319,29 @@ impl<P: Announcement> EventQueue<P> {
         self.unread.load(Relaxed) != 0
     }
 
-    fn mirror(&self, links: &Links<P>) {
-        self.unread.store(links.line.unread() as i64, Relaxed);
+    /// Counts a payload that was put into its slot.
+    fn count_in(&self, _links: &Locked<'_, Links<P>>) {
+        // OVERFLOW: every announcer has a kernel stack of its own.
+        let unread = self.unread.load(Relaxed).wrapping_add(1);
+        self.unread.store(unread, Relaxed);
+    }
+
+    /// Takes the payload out of the slot, if it is there.
+    ///
+    /// # Safety
+    ///
+    /// `announcer` is alive.
+    unsafe fn take(
+        &self,
+        _links: &mut Locked<'_, Links<P>>,
+        announcer: NonNull<Announcer<P>>,
+    ) -> Option<P> {
+        // SAFETY: By the safety requirements. Only the slot is borrowed, under the lock.
+        let payload = unsafe { &mut (*announcer.as_ptr()).slot }.take()?;
+        // OVERFLOW: it was counted when it was put there.
+        let unread = self.unread.load(Relaxed).wrapping_sub(1);
+        self.unread.store(unread, Relaxed);
+        Some(payload)
     }
 }
 
@@ -321,22 +353,12 @@ impl<P> Links<P> {
     /// `announcer` is alive, queued and not linked, and stays alive and in place until it is
     /// unlinked.
     unsafe fn append(&mut self, announcer: NonNull<Announcer<P>>) {
-        let seq = self.line.enqueue();
+        let seq = self.numbers.take();
         // SAFETY: By the safety requirements.
         unsafe {
             (*announcer.as_ptr()).seq = seq;
             self.fifo.append(announcer);
         }
-    }
-
-    /// Takes the payload out of the slot, if it is there.
-    ///
-    /// # Safety
-    ///
-    /// `announcer` is alive.
-    unsafe fn take(&mut self, announcer: NonNull<Announcer<P>>) -> Option<P> {
-        // SAFETY: By the safety requirements. Only the slot is borrowed, under the lock.
-        self.line.take(unsafe { &mut (*announcer.as_ptr()).slot })
     }
 
     /// The announcer with number `seq`, if it has not left. Those before it are being delivered as
@@ -378,6 +400,6 @@ impl<P: Announcement> Drop for Delivery<'_, P> {
         // SAFETY: Taken once: the delivery is going.
         let payload = unsafe { ManuallyDrop::take(&mut self.payload) };
         // Of an announcer that has left, the payload is ours to dispose of.
-        drop(self.queue.put_back(self.seq, payload));
+        drop(self.queue.put_back(self.observer, self.seq, payload));
     }
 }

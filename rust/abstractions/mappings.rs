@@ -25,6 +25,7 @@ use kernel::{
 };
 
 use super::{
+    observer::Observer,
     rwsem::{
         RwReadGuard,
         RwSemaphore, //
@@ -33,10 +34,7 @@ use super::{
         SlabObject,
         SlabRef, //
     },
-    trace::{
-        self,
-        ContextId, //
-    }, //
+    trace, //
 };
 use crate::pure::fill::Stop;
 
@@ -58,8 +56,8 @@ pub(crate) trait HasMappings: SlabObject {
     /// Their state.
     fn mappings(&self) -> &Mappings;
 
-    /// Whose they are, for those who watch.
-    fn id(&self) -> &ContextId;
+    /// Who watches it.
+    fn observer(&self) -> &Observer;
 }
 
 impl Mappings {
@@ -121,7 +119,7 @@ impl<T: HasMappings> Changing<T> {
         let mappings = object.mappings();
         let lock = mappings.lock.write();
         let changes = mappings.changes.fetch_add(1, Relaxed);
-        trace::changing(object.id(), changes + 1);
+        trace::changing(object.observer(), changes + 1);
         drop(lock);
         // INVARIANT: Just counted.
         Self { object }
@@ -156,6 +154,6 @@ impl<T: HasMappings> Changing<T> {
 impl<T: HasMappings> Drop for Changing<T> {
     fn drop(&mut self) {
         let changes = self.object.mappings().changes.fetch_add(-1, Relaxed);
-        trace::changing(self.object.id(), changes - 1);
+        trace::changing(self.object.observer(), changes - 1);
     }
 }

@@ -6,6 +6,7 @@
 //! value here: taking it returns it, dropping it gives it back.
 
 pub(crate) mod abi;
+mod beside;
 pub(crate) mod device;
 mod error;
 pub(crate) mod event_queue;
@@ -23,6 +24,7 @@ pub(crate) mod mm;
 pub(crate) mod mmap;
 pub(crate) mod move_lock;
 pub(crate) mod moving;
+pub(crate) mod observer;
 mod page_cache;
 pub(crate) mod pgtable;
 mod protect;

@@ -32,16 +32,20 @@ use kernel::{
 };
 
 use super::{
+    beside::{
+        Beside,
+        Locked, //
+    },
     fifo::{
         Arrived,
         Fifo,
         Link,
         Neighbours, //
     },
+    observer::Observer,
     task,
     trace::{
         self,
-        ContextId,
         FaultMessage, //
     }, //
 };
@@ -131,9 +135,10 @@ pub(crate) struct Claim<M> {
 /// held, which `look_again` drops.
 #[pin_data]
 pub(crate) struct SleeperQueue<M: FaultMessage> {
-    id: ContextId,
+    observer: Observer,
     #[pin]
-    links: SpinLock<Links<M>>,
+    lock: SpinLock<()>,
+    links: Beside<Links<M>>,
     /// Mirror of the tree: whether anyone sleeps. Written under the lock.
     sleepers: Atomic<bool>,
     /// Mirror of the FIFO: whether a message is unread. Written under the lock.
@@ -142,17 +147,29 @@ pub(crate) struct SleeperQueue<M: FaultMessage> {
 
 impl<M: FaultMessage> SleeperQueue<M> {
     /// The empty queue of a context.
-    pub(crate) fn new(id: ContextId) -> impl PinInit<Self> {
+    pub(crate) fn new(observer: Observer) -> impl PinInit<Self> {
         pin_init!(Self {
-            id,
-            links <- new_spinlock!(Links {
+            observer,
+            lock <- new_spinlock!((), "uffd_sleepers"),
+            links: Beside::new(Links {
                 root: bindings::rb_root::default(),
                 fifo: Fifo::new(),
                 tally: Tally::new(),
-            }, "uffd_sleepers"),
+            }),
             sleepers: Atomic::new(false),
             unread: Atomic::new(false),
         })
+    }
+
+    /// Who watches the context.
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    #[inline(always)]
+    fn lock(&self) -> Locked<'_, Links<M>> {
+        // SAFETY: The links are reached here only.
+        unsafe { self.links.under(self.lock.lock()) }
     }
 
     /// Queues the current thread, lets `look_again` say whether it still has to sleep, and sleeps
@@ -183,13 +200,13 @@ impl<M: FaultMessage> SleeperQueue<M> {
             (&raw mut (*this).woken).write(Atomic::new(false));
         }
         {
-            let mut links = self.links.lock();
+            let mut links = self.lock();
             // SAFETY: The sleeper is pinned to this frame, not linked yet, and was written above.
             unsafe { links.insert(this, address) };
             self.sleepers.store(true, Relaxed);
             self.unread.store(true, Relaxed);
             // SAFETY: The sleeper is alive; keys of linked ones do not change.
-            trace::fault_queue(&self.id, unsafe { &(*this.as_ptr()).key }, &message);
+            trace::fault_queue(&self.observer, unsafe { &(*this.as_ptr()).key }, &message);
             // Barrier **S**; pairs with **W** in `wake`.
             task::set_current_state(state);
         }
@@ -216,7 +233,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
         // SAFETY: As above.
         let mut woken = unsafe { Self::is_woken(this) };
         if !woken {
-            let mut links = self.links.lock();
+            let mut links = self.lock();
             // SAFETY: As above; under the lock the answer is final.
             woken = unsafe { Self::is_woken(this) };
             if !woken {
@@ -234,7 +251,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
             SecondLook::Released => End::Released,
         };
         // SAFETY: The sleeper is alive and was linked, so it has a key, and nobody else knows it.
-        trace::fault_done(&self.id, unsafe { &(*this.as_ptr()).key }, end);
+        trace::fault_done(&self.observer, unsafe { &(*this.as_ptr()).key }, end);
         (found, result)
     }
 
@@ -253,7 +270,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
         if !self.has_unread() {
             return None;
         }
-        let mut links = self.links.lock();
+        let mut links = self.lock();
         let oldest = links.fifo.oldest()?;
         defect!(
             RefileWindow,
@@ -262,14 +279,14 @@ impl<M: FaultMessage> SleeperQueue<M> {
         // SAFETY: `oldest` is linked and in the FIFO.
         let claim = unsafe { links.take(oldest) };
         self.mirror_unread(&links);
-        trace::fault_read(&self.id, &claim.key);
+        trace::fault_read(&self.observer, &claim.key);
         Some(claim)
     }
 
     /// Puts a message back that could not be handed out. Returns whether its sleeper still waits,
     /// so that there is a message to read again.
     pub(crate) fn put_back(&self, claim: Claim<M>) -> bool {
-        let mut links = self.links.lock();
+        let mut links = self.lock();
         let Some(sleeper) = links.find(&claim.key) else {
             return false;
         };
@@ -285,7 +302,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
         }
         links.tally.put_back();
         self.unread.store(true, Relaxed);
-        trace::fault_unread(&self.id, &claim.key);
+        trace::fault_unread(&self.observer, &claim.key);
         true
     }
 
@@ -301,7 +318,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
         if self.sleepers.load(Relaxed) {
             self.wake_between(first, last);
         } else {
-            trace::wake(&self.id, first, last, 0);
+            trace::wake(&self.observer, first, last, 0);
         }
     }
 
@@ -309,7 +326,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
     #[inline(never)]
     fn wake_between(&self, first: usize, last: usize) {
         task::wake_after(|woken| {
-            let mut links = self.links.lock();
+            let mut links = self.lock();
             let asleep = links.tally.sleepers();
             let mut next = links.first_not(|key| key.address() < first);
             // SAFETY: What was found in the tree is linked, so it and its task are alive while the
@@ -323,7 +340,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
                     if links.remove(sleeper) == Delivery::Unread {
                         self.mirror_unread(&links);
                     }
-                    trace::fault_wake(&self.id, &(*sleeper.as_ptr()).key);
+                    trace::fault_wake(&self.observer, &(*sleeper.as_ptr()).key);
                     let task = ARef::from((*sleeper.as_ptr()).task.as_ref());
                     // Store **R**; pairs with **A**. The sleeper may be gone after this line.
                     (*sleeper.as_ptr()).woken.store(true, Release);
@@ -331,7 +348,12 @@ impl<M: FaultMessage> SleeperQueue<M> {
                 }
             }
             self.mirror_sleepers(&links);
-            trace::wake(&self.id, first, last, asleep - links.tally.sleepers());
+            trace::wake(
+                &self.observer,
+                first,
+                last,
+                (asleep - links.tally.sleepers()) as usize,
+            );
         });
     }
 
@@ -341,8 +363,8 @@ impl<M: FaultMessage> SleeperQueue<M> {
     }
 
     /// Sleepers whose message is unread, and all sleepers.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        let links = self.links.lock();
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let links = self.lock();
         (links.tally.unread(), links.tally.sleepers())
     }
 

@@ -14,10 +14,6 @@ use kernel::{
         c_ulong, //
     },
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
     tracepoint::declare_trace, //
 };
 
@@ -27,6 +23,7 @@ use super::{
         LockedFault,
         WalkableFault, //
     },
+    observer::Observer,
     slab::SlabObject, //
 };
 use crate::pure::{
@@ -47,24 +44,6 @@ use crate::pure::{
     },
     wait::Key,
 };
-
-/// The number under which a context is shown: from 1 on, never used twice between two boots.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ContextId(u64);
-
-impl ContextId {
-    /// A number that was not given out yet.
-    pub(crate) fn next() -> Self {
-        static LAST: Atomic<u64> = Atomic::new(0);
-        // OVERFLOW: a context every nanosecond takes five centuries to get there.
-        Self(LAST.fetch_add(1, Relaxed).wrapping_add(1))
-    }
-
-    /// The number itself.
-    pub(crate) fn number(self) -> u64 {
-        self.0
-    }
-}
 
 declare_trace! {
     unsafe fn uffd_ctx_create(ctx: u64, flags: u32);
@@ -125,6 +104,10 @@ macro_rules! emit {
     };
 }
 
+fn number(ctx: &Observer) -> u64 {
+    ctx.id().number()
+}
+
 /// 0, or `-errno`.
 fn code<T>(result: &Result<T>) -> c_long {
     match result {
@@ -135,40 +118,46 @@ fn code<T>(result: &Result<T>) -> c_long {
 
 /// A context was made by a system call or an ioctl, with these flags.
 #[inline(always)]
-pub(crate) fn ctx_create(ctx: &ContextId, flags: u32) {
-    emit!(uffd_ctx_create(ctx.0, flags));
+pub(crate) fn ctx_create(ctx: &Observer, flags: u32) {
+    emit!(uffd_ctx_create(number(ctx), flags));
 }
 
 /// A context was made for the child of a fork, after that of its parent.
 #[inline(always)]
-pub(crate) fn ctx_dup(ctx: &ContextId, parent: &ContextId) {
-    emit!(uffd_ctx_dup(ctx.0, parent.0));
+pub(crate) fn ctx_dup(ctx: &Observer, parent: &Observer) {
+    emit!(uffd_ctx_dup(number(ctx), number(parent)));
 }
 
 /// A context begins to close: its file does, or it will not get one.
 #[inline(always)]
-pub(crate) fn ctx_release(ctx: &ContextId) {
-    emit!(uffd_ctx_release(ctx.0));
+pub(crate) fn ctx_release(ctx: &Observer) {
+    emit!(uffd_ctx_release(number(ctx)));
 }
 
 /// The memory of a context is given back.
 #[inline(always)]
-pub(crate) fn ctx_free(ctx: &ContextId) {
-    emit!(uffd_ctx_free(ctx.0));
+pub(crate) fn ctx_free(ctx: &Observer) {
+    emit!(uffd_ctx_free(number(ctx)));
 }
 
 /// `UFFDIO_REGISTER` is over; start, length and modes as the caller gave them.
 #[inline(always)]
-pub(crate) fn register<T>(ctx: &ContextId, words: &[u64; 3], result: &Result<T>) {
+pub(crate) fn register<T>(ctx: &Observer, words: &[u64; 3], result: &Result<T>) {
     let [start, len, modes] = words;
-    emit!(uffd_register(ctx.0, *start, *len, *modes, code(result)));
+    emit!(uffd_register(
+        number(ctx),
+        *start,
+        *len,
+        *modes,
+        code(result)
+    ));
 }
 
 /// `UFFDIO_UNREGISTER` is over; start and length as the caller gave them.
 #[inline(always)]
-pub(crate) fn unregister(ctx: &ContextId, words: &[u64; 2], result: &Result) {
+pub(crate) fn unregister(ctx: &Observer, words: &[u64; 2], result: &Result) {
     let [start, len] = words;
-    emit!(uffd_unregister(ctx.0, *start, *len, code(result)));
+    emit!(uffd_unregister(number(ctx), *start, *len, code(result)));
 }
 
 /// What a fault's message says to those who watch.
@@ -192,9 +181,9 @@ impl FaultMessage for Message {
 
 /// The current thread is queued.
 #[inline(always)]
-pub(crate) fn fault_queue(ctx: &ContextId, key: &Key, message: &impl FaultMessage) {
+pub(crate) fn fault_queue(ctx: &Observer, key: &Key, message: &impl FaultMessage) {
     emit!(uffd_fault_queue(
-        ctx.0,
+        number(ctx),
         key.seq(),
         key.address(),
         message.flags().bits(),
@@ -212,10 +201,12 @@ pub(crate) fn fault_queue(ctx: &ContextId, key: &Key, message: &impl FaultMessag
 pub(crate) fn fault_refused<C: SlabObject>(
     fault: &LockedFault<'_, C>,
     why: Refusal,
-    id: impl FnOnce(&C) -> &ContextId,
+    observer: impl FnOnce(&C) -> &Observer,
 ) {
     emit!(uffd_fault_refused(
-        fault.context().map_or(0, |context| id(&context).0),
+        fault
+            .context()
+            .map_or(0, |context| number(observer(&context))),
         fault.address(),
         match why {
             Refusal::Unregistered => bindings::uffd_trace_refusal_UFFD_TRACE_UNREGISTERED,
@@ -231,27 +222,27 @@ pub(crate) fn fault_refused<C: SlabObject>(
 
 /// The current thread reads the message of a sleeper.
 #[inline(always)]
-pub(crate) fn fault_read(ctx: &ContextId, key: &Key) {
-    emit!(uffd_fault_read(ctx.0, key.seq(), key.address()));
+pub(crate) fn fault_read(ctx: &Observer, key: &Key) {
+    emit!(uffd_fault_read(number(ctx), key.seq(), key.address()));
 }
 
 /// The message could not be delivered and is unread again.
 #[inline(always)]
-pub(crate) fn fault_unread(ctx: &ContextId, key: &Key) {
-    emit!(uffd_fault_unread(ctx.0, key.seq(), key.address()));
+pub(crate) fn fault_unread(ctx: &Observer, key: &Key) {
+    emit!(uffd_fault_unread(number(ctx), key.seq(), key.address()));
 }
 
 /// The current thread takes a sleeper out of the queue, to wake it.
 #[inline(always)]
-pub(crate) fn fault_wake(ctx: &ContextId, key: &Key) {
-    emit!(uffd_fault_wake(ctx.0, key.seq(), key.address()));
+pub(crate) fn fault_wake(ctx: &Observer, key: &Key) {
+    emit!(uffd_fault_wake(number(ctx), key.seq(), key.address()));
 }
 
 /// The current thread has left the queue.
 #[inline(always)]
-pub(crate) fn fault_done(ctx: &ContextId, key: &Key, how: fault::End) {
+pub(crate) fn fault_done(ctx: &Observer, key: &Key, how: fault::End) {
     emit!(uffd_fault_done(
-        ctx.0,
+        number(ctx),
         key.seq(),
         key.address(),
         match how {
@@ -265,9 +256,9 @@ pub(crate) fn fault_done(ctx: &ContextId, key: &Key, how: fault::End) {
 
 /// A wake-up is over, of everybody from the address `first` to `last`.
 #[inline(always)]
-pub(crate) fn wake(ctx: &ContextId, first: usize, last: usize, woken: usize) {
+pub(crate) fn wake(ctx: &Observer, first: usize, last: usize, woken: usize) {
     emit!(uffd_wake(
-        ctx.0,
+        number(ctx),
         first,
         (last - first).saturating_add(1),
         woken,
@@ -321,9 +312,9 @@ fn kind(kind: Resolve) -> u32 {
 /// The memory part of a resolving ioctl is over, with so many bytes done, or `-errno`. Its wake-up
 /// is yet to come.
 #[inline(always)]
-pub(crate) fn resolve(ctx: &ContextId, request: &Watched, ret: i64) {
+pub(crate) fn resolve(ctx: &Observer, request: &Watched, ret: i64) {
     emit!(uffd_resolve(
-        ctx.0,
+        number(ctx),
         kind(request.kind),
         request.start,
         request.len,
@@ -334,7 +325,7 @@ pub(crate) fn resolve(ctx: &ContextId, request: &Watched, ret: i64) {
 
 /// The caller of a resolving ioctl is told to try again, if there is a reason.
 #[inline(always)]
-pub(crate) fn eagain(ctx: &ContextId, ioctl: Resolve, why: impl FnOnce() -> Option<Again>) {
+pub(crate) fn eagain(ctx: &Observer, ioctl: Resolve, why: impl FnOnce() -> Option<Again>) {
     if is_watched!(uffd_eagain) {
         let Some(why) = why() else { return };
         let why = match why {
@@ -342,7 +333,7 @@ pub(crate) fn eagain(ctx: &ContextId, ioctl: Resolve, why: impl FnOnce() -> Opti
             Again::Partial => bindings::uffd_trace_again_UFFD_TRACE_AGAIN_PARTIAL,
             Again::Retry => bindings::uffd_trace_again_UFFD_TRACE_AGAIN_RETRY,
         };
-        emit!(uffd_eagain(ctx.0, kind(ioctl), why));
+        emit!(uffd_eagain(number(ctx), kind(ioctl), why));
     }
 }
 
@@ -354,7 +345,7 @@ pub(crate) trait Announcement: Send {
 
 /// The current thread announces an event.
 #[inline(always)]
-pub(crate) fn event_queue(ctx: &ContextId, event: u64, announcement: &impl Announcement) {
+pub(crate) fn event_queue(ctx: &Observer, event: u64, announcement: &impl Announcement) {
     if is_watched!(uffd_event_queue) {
         let (kind, [arg0, arg1, arg2]) = announcement.describe();
         let kind = match kind {
@@ -365,27 +356,27 @@ pub(crate) fn event_queue(ctx: &ContextId, event: u64, announcement: &impl Annou
                 bindings::uffd_trace_event_UFFD_TRACE_EVENT_FORK
             }
         };
-        emit!(uffd_event_queue(ctx.0, event, kind, arg0, arg1, arg2));
+        emit!(uffd_event_queue(number(ctx), event, kind, arg0, arg1, arg2));
     }
 }
 
 /// The current thread reads an event.
 #[inline(always)]
-pub(crate) fn event_read(ctx: &ContextId, event: u64) {
-    emit!(uffd_event_read(ctx.0, event));
+pub(crate) fn event_read(ctx: &Observer, event: u64) {
+    emit!(uffd_event_read(number(ctx), event));
 }
 
 /// The event could not be delivered and is unread again.
 #[inline(always)]
-pub(crate) fn event_unread(ctx: &ContextId, event: u64) {
-    emit!(uffd_event_unread(ctx.0, event));
+pub(crate) fn event_unread(ctx: &Observer, event: u64) {
+    emit!(uffd_event_unread(number(ctx), event));
 }
 
 /// The announcer goes on.
 #[inline(always)]
-pub(crate) fn event_done(ctx: &ContextId, event: u64, how: impl FnOnce() -> events::End) {
+pub(crate) fn event_done(ctx: &Observer, event: u64, how: impl FnOnce() -> events::End) {
     emit!(uffd_event_done(
-        ctx.0,
+        number(ctx),
         event,
         match how() {
             events::End::Read => bindings::uffd_trace_event_end_UFFD_TRACE_EVENT_READ,
@@ -397,15 +388,15 @@ pub(crate) fn event_done(ctx: &ContextId, event: u64, how: impl FnOnce() -> even
 
 /// So many changes of the mappings are under way now.
 #[inline(always)]
-pub(crate) fn changing(ctx: &ContextId, count: i32) {
-    emit!(uffd_changing(ctx.0, count));
+pub(crate) fn changing(ctx: &Observer, count: i32) {
+    emit!(uffd_changing(number(ctx), count));
 }
 
 /// The current thread is about to give the lock of its fault back.
 #[inline(always)]
-pub(crate) fn fault_lock_drop<C: SlabObject>(ctx: &ContextId, fault: &WalkableFault<'_, C>) {
+pub(crate) fn fault_lock_drop<C: SlabObject>(ctx: &Observer, fault: &WalkableFault<'_, C>) {
     emit!(uffd_lock_drop(
-        ctx.0,
+        number(ctx),
         match fault.lock() {
             FaultLock::Mmap => bindings::uffd_trace_lock_UFFD_TRACE_LOCK_MMAP,
             FaultLock::Vma => bindings::uffd_trace_lock_UFFD_TRACE_LOCK_VMA,
@@ -416,11 +407,11 @@ pub(crate) fn fault_lock_drop<C: SlabObject>(ctx: &ContextId, fault: &WalkableFa
 
 /// A fill of `address` is about to give its lock back, to read the source.
 #[inline(always)]
-pub(crate) fn fill_lock_drop(ctx: &ContextId, address: usize) {
+pub(crate) fn fill_lock_drop(ctx: &Observer, address: usize) {
     let lock = if cfg!(CONFIG_PER_VMA_LOCK) {
         bindings::uffd_trace_lock_UFFD_TRACE_LOCK_VMA
     } else {
         bindings::uffd_trace_lock_UFFD_TRACE_LOCK_MMAP
     };
-    emit!(uffd_lock_drop(ctx.0, lock, address));
+    emit!(uffd_lock_drop(number(ctx), lock, address));
 }

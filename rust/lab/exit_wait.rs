@@ -66,6 +66,7 @@ unsafe extern "C" fn on_exit(notifier: *mut bindings::mmu_notifier, _: *mut bind
     };
     // No look whether the task exits: that is the defect.
     drop(context.events.announce(
+        context.observer(),
         Event::Layout(Message::unmap(0, context.limits().task_size)),
         || context.waiters.notify_input(),
         || context.released(),

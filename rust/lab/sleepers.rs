@@ -6,14 +6,14 @@ use core::ptr::NonNull;
 
 use kernel::sync::{
     aref::ARef,
-    atomic::Release,
-    SpinLockGuard, //
+    atomic::Release, //
 };
 
 use super::{
     Claim,
     FaultMessage,
     Links,
+    Locked,
     Sleeper,
     SleeperQueue, //
 };
@@ -38,7 +38,7 @@ pub(super) unsafe fn wake_too_early<M>(sleeper: NonNull<Sleeper<M>>) {
 /// in neither.
 pub(super) fn claim_by_refiling<M: FaultMessage>(
     queue: &SleeperQueue<M>,
-    mut links: SpinLockGuard<'_, Links<M>>,
+    mut links: Locked<'_, Links<M>>,
     oldest: NonNull<Sleeper<M>>,
 ) -> Option<Claim<M>> {
     // SAFETY: Linked, so it is alive while the lock is held.
@@ -50,7 +50,7 @@ pub(super) fn claim_by_refiling<M: FaultMessage>(
     queue.mirror_unread(&links);
     drop(links);
     lab::window();
-    let mut links = queue.links.lock();
+    let mut links = queue.lock();
     // SAFETY: None, if the sleeper has left meanwhile: it was not linked, so nobody had to ask.
     let claim = unsafe {
         links.insert(oldest, address);

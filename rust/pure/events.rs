@@ -11,7 +11,7 @@
 //!
 //! Each context has one *line* of announcers, in order of arrival. Its lock is a plain spinlock,
 //! innermost like that of the fault queue. It protects the line, each announcer's [`Slot`], and the
-//! [`Line`], whose count is mirrored into `unread`, an atomic that anyone may load.
+//! count of those that are queued, `unread`, an atomic that anyone may load.
 //!
 //! # Who owns what
 //!
@@ -45,7 +45,7 @@
 //! 1. Count the change in. Make the change. Drop the mmap lock. (madvise counts in, drops the lock
 //!    and announces; it makes the change afterwards.) An exiting thread goes to 6: nobody may be
 //!    left to read.
-//! 2. Lock. Enter the line at its end, queued, and update the mirror. Set the task state to
+//! 2. Lock. Enter the line at its end, queued, and count that. Set the task state to
 //!    killable, which is a full barrier (**E**). Unlock.
 //! 3. Wake one blocked reader and all pollers, even if a reader has the message by now.
 //! 4. Sleep until `done` reads true (**G**), the context is released, or the thread is killed; look
@@ -151,82 +151,18 @@ pub enum End {
     Released,
 }
 
-/// Counts of a line, kept under its lock.
-#[derive(Debug)]
-pub struct Line {
-    unread: usize,
-    next_seq: u64,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Line {
-    /// Counts of an empty line.
-    pub const fn new() -> Self {
-        Self {
-            unread: 0,
-            next_seq: 1,
-        }
-    }
-
-    /// Announcers whose slot is queued.
-    pub const fn unread(&self) -> usize {
-        self.unread
-    }
-
-    /// Counts an announcer in, queued. Returns its number, from 1 on, which is never used twice.
-    pub fn enqueue(&mut self) -> u64 {
-        let seq = self.next_seq;
-        // OVERFLOW: an event every nanosecond takes five centuries to get there.
-        self.next_seq = seq.wrapping_add(1);
-        // OVERFLOW: every announcer has a kernel stack of its own.
-        self.unread += 1;
-        seq
-    }
-
-    /// Takes the payload out of `slot`, if it is there: a reader delivers it, or the announcer
-    /// leaves.
-    pub fn take<P>(&mut self, slot: &mut Slot<P>) -> Option<P> {
-        let payload = slot.take()?;
-        debug_assert!(self.unread > 0);
-        self.unread = self.unread.saturating_sub(1);
-        Some(payload)
-    }
-
-    /// Puts a payload back into the slot it came from.
-    pub fn put_back<P>(&mut self, slot: &mut Slot<P>, payload: P) {
-        slot.put_back(payload);
-        self.unread += 1;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Line, Slot};
+    use super::Slot;
 
     #[test]
     fn a_payload_is_in_one_place() {
-        let mut line = Line::new();
-        assert_eq!(line.enqueue(), 1);
         let mut slot = Slot::Queued("fork");
-        assert_eq!(line.unread(), 1);
-        assert_eq!(line.take(&mut slot), Some("fork"));
-        assert_eq!((line.take(&mut slot), line.unread()), (None, 0));
-        line.put_back(&mut slot, "fork");
-        assert_eq!((slot.is_queued(), line.unread()), (true, 1));
-        assert_eq!(line.take(&mut slot), Some("fork"));
+        assert_eq!(slot.take(), Some("fork"));
+        assert_eq!((slot.take(), slot.is_queued()), (None, false));
+        slot.put_back("fork");
+        assert!(slot.is_queued());
+        assert_eq!(slot.take(), Some("fork"));
         assert_eq!(slot, Slot::Delivering);
-    }
-
-    #[test]
-    fn numbers_are_not_used_twice() {
-        let mut line = Line::new();
-        assert_eq!(line.enqueue(), 1);
-        line.take(&mut Slot::Queued(()));
-        assert_eq!(line.enqueue(), 2);
     }
 }

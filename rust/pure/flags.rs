@@ -9,15 +9,10 @@ const USER_MODE_ONLY: u32 = 1;
 
 /// The flags that the syscall and `/dev/userfaultfd` accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CreateFlags {
-    /// Faults taken in kernel mode raise SIGBUS instead of a message.
-    pub user_mode_only: bool,
-    /// The flags meant for the file, as they came.
-    pub file: u32,
-}
+pub struct CreateFlags(u32);
 
 impl CreateFlags {
-    /// Sorts the flags of the caller (start of `new_userfaultfd`).
+    /// Checks the flags of the caller (start of `new_userfaultfd`).
     ///
     /// `file_flags` is this architecture's `O_CLOEXEC | O_NONBLOCK`.
     ///
@@ -28,10 +23,17 @@ impl CreateFlags {
         if flags & !(file_flags | USER_MODE_ONLY) != 0 {
             return Err(Errno::EINVAL);
         }
-        Ok(Self {
-            user_mode_only: flags & USER_MODE_ONLY != 0,
-            file: flags & file_flags,
-        })
+        Ok(Self(flags))
+    }
+
+    /// Faults taken in kernel mode raise SIGBUS instead of a message.
+    pub const fn user_mode_only(self) -> bool {
+        self.0 & USER_MODE_ONLY != 0
+    }
+
+    /// The flags meant for the file, as they came.
+    pub const fn file(self) -> u32 {
+        self.0 & !USER_MODE_ONLY
     }
 }
 
@@ -69,19 +71,15 @@ mod tests {
         for bit in 0..32 {
             let flags = 1u32 << bit;
             let want = if flags == 1 {
-                Ok(CreateFlags {
-                    user_mode_only: true,
-                    file: 0,
-                })
+                Ok((true, 0))
             } else if flags & FILE != 0 {
-                Ok(CreateFlags {
-                    user_mode_only: false,
-                    file: flags,
-                })
+                Ok((false, flags))
             } else {
                 Err(Errno::EINVAL)
             };
-            assert_eq!(CreateFlags::parse(flags, FILE), want, "bit {bit}");
+            let parsed = CreateFlags::parse(flags, FILE);
+            let parsed = parsed.map(|flags| (flags.user_mode_only(), flags.file()));
+            assert_eq!(parsed, want, "bit {bit}");
         }
         assert!(CreateFlags::parse(FILE | 1, FILE).is_ok());
         assert!(CreateFlags::parse(FILE | 3, FILE).is_err());

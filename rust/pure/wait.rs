@@ -157,6 +157,31 @@ impl Scope {
     }
 }
 
+/// Numbers of arrival in a queue, given out under its lock.
+#[derive(Debug)]
+pub struct Numbers(u64);
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Numbers {
+    /// None was given out.
+    pub const fn new() -> Self {
+        Self(1)
+    }
+
+    /// The next one, from 1 on, which is never given out again.
+    pub fn take(&mut self) -> u64 {
+        let number = self.0;
+        // OVERFLOW: one every nanosecond takes five centuries to get there.
+        self.0 = number.wrapping_add(1);
+        number
+    }
+}
+
 /// Counts of a queue, kept under its lock.
 ///
 /// # Invariants
@@ -164,9 +189,9 @@ impl Scope {
 /// `unread <= sleepers`.
 #[derive(Debug)]
 pub struct Tally {
-    sleepers: usize,
-    unread: usize,
-    next_seq: u64,
+    sleepers: u32,
+    unread: u32,
+    numbers: Numbers,
 }
 
 impl Default for Tally {
@@ -181,25 +206,23 @@ impl Tally {
         Self {
             sleepers: 0,
             unread: 0,
-            next_seq: 1,
+            numbers: Numbers::new(),
         }
     }
 
     /// Sleepers in the tree; fdinfo's "total".
-    pub const fn sleepers(&self) -> usize {
+    pub const fn sleepers(&self) -> u32 {
         self.sleepers
     }
 
     /// Sleepers in the FIFO; fdinfo's "pending".
-    pub const fn unread(&self) -> usize {
+    pub const fn unread(&self) -> u32 {
         self.unread
     }
 
     /// Counts a sleeper in. It is [`Delivery::Unread`] and belongs behind all others in the FIFO.
     pub fn enqueue(&mut self, address: usize) -> Key {
-        let seq = self.next_seq;
-        // OVERFLOW: a fault every nanosecond takes five centuries to get there.
-        self.next_seq = seq.wrapping_add(1);
+        let seq = self.numbers.take();
         // OVERFLOW: every sleeper has a kernel stack of its own.
         self.sleepers += 1;
         self.unread += 1;

@@ -26,6 +26,7 @@ use crate::{
         },
         mm,
         mmap::MmapWriteGuard,
+        observer::Observer,
         slab::{
             slab_object,
             References,
@@ -34,10 +35,7 @@ use crate::{
         },
         sleepers::SleeperQueue,
         task,
-        trace::{
-            self,
-            ContextId, //
-        },
+        trace,
         vma,
         wait::FileWaiters, //
     },
@@ -76,15 +74,13 @@ pub(crate) fn offer() -> Offer {
 #[pin_data(PinnedDrop)]
 pub(crate) struct Context {
     references: References,
-    /// The address space it was made for: the structure, not the memory.
-    mm: ARef<Mm>,
-    /// What those who watch call it.
-    pub(super) id: ContextId,
-    flags: CreateFlags,
     /// Zero until `UFFDIO_API`, see [`ContextFeatures`].
     features: Atomic<i32>,
+    flags: CreateFlags,
     /// Set before release takes VMAs away, so that faults which meet it are retried, not failed.
     released: Atomic<bool>,
+    /// The address space it was made for: the structure, not the memory.
+    mm: ARef<Mm>,
     #[pin]
     pub(super) sleepers: SleeperQueue<Message>,
     #[pin]
@@ -97,13 +93,23 @@ pub(crate) struct Context {
 
 slab_object!(Context, references);
 
+/// Three cache lines, as C's takes. Debug options make locks grow.
+#[cfg(all(
+    CONFIG_64BIT,
+    not(CONFIG_PREEMPT_RT),
+    not(CONFIG_DEBUG_SPINLOCK),
+    not(CONFIG_DEBUG_LOCK_ALLOC),
+    not(CONFIG_DEBUG_RWSEMS)
+))]
+const _: () = assert!(core::mem::size_of::<Context>() <= 192);
+
 impl HasMappings for Context {
     fn mappings(&self) -> &Mappings {
         &self.mappings
     }
 
-    fn id(&self) -> &ContextId {
-        &self.id
+    fn observer(&self) -> &Observer {
+        self.observer()
     }
 }
 
@@ -124,29 +130,27 @@ impl Context {
         let features = ContextFeatures::UNINITIALIZED;
         let context = Self::new(mm::current_mm()?, create_flags, features)?;
         // While nobody can close it.
-        trace::ctx_create(&context.id, flags);
+        trace::ctx_create(context.observer(), flags);
         defect!(ExitWaits, super::events::lab_exit_wait::watch(&context)?);
-        file::install(context, create_flags.file)
+        file::install(context, create_flags.file())
     }
 
     /// A context for the child of a fork, with what was agreed for the parent. `ENOMEM`.
     pub(super) fn inherit(&self, mm: ARef<Mm>) -> Result<SlabRef<Self>> {
         let child = Self::new(mm, self.flags, self.features())?;
-        trace::ctx_dup(&child.id, &self.id);
+        trace::ctx_dup(child.observer(), self.observer());
         Ok(child)
     }
 
     fn new(mm: ARef<Mm>, flags: CreateFlags, features: ContextFeatures) -> Result<SlabRef<Self>> {
-        let number = ContextId::next();
         SlabRef::try_new(try_pin_init!(Self {
             references: References::new(),
-            mm,
-            id: number,
-            flags,
             features: Atomic::new(features.to_word() as i32),
+            flags,
             released: Atomic::new(false),
-            sleepers <- SleeperQueue::new(number),
-            events <- EventQueue::new(number),
+            mm,
+            sleepers <- SleeperQueue::new(Observer::new()),
+            events <- EventQueue::new(),
             waiters <- FileWaiters::new(),
             mappings <- Mappings::new(),
         }))
@@ -163,6 +167,11 @@ impl Context {
         Self::create(flags)
     }
 
+    /// Who watches it.
+    pub(crate) fn observer(&self) -> &Observer {
+        self.sleepers.observer()
+    }
+
     /// The address space.
     pub(crate) fn mm(&self) -> &Mm {
         &self.mm
@@ -170,7 +179,7 @@ impl Context {
 
     /// The `O_*` bits its file was made with, and a child's gets.
     pub(super) fn file_flags(&self) -> u32 {
-        self.flags.file
+        self.flags.file()
     }
 
     /// What ranges of the address space are checked against.
@@ -202,7 +211,7 @@ impl Context {
     pub(super) fn fault_facts(&self) -> ContextFacts {
         ContextFacts {
             sigbus: self.features().contains(Features::SIGBUS),
-            user_mode_only: self.flags.user_mode_only,
+            user_mode_only: self.flags.user_mode_only(),
             released: self.released(),
         }
     }
@@ -229,7 +238,7 @@ impl Context {
 #[pinned_drop]
 impl PinnedDrop for Context {
     fn drop(self: Pin<&mut Self>) {
-        trace::ctx_free(&self.id);
+        trace::ctx_free(self.observer());
     }
 }
 

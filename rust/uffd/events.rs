@@ -55,7 +55,10 @@ pub(crate) enum Event {
 impl Announcement for Event {
     fn describe(&self) -> (EventKind, [u64; 3]) {
         match self {
-            Self::Fork(child) => (EventKind::Fork, [child.context.id.number(), 0, 0]),
+            Self::Fork(child) => (
+                EventKind::Fork,
+                [child.context.observer().id().number(), 0, 0],
+            ),
             Self::Layout(message) => (message.kind(), message.words()),
         }
     }
@@ -114,6 +117,7 @@ fn announce(change: Changing, event: Event) {
     }
     let context = change.object();
     let unread = context.events.announce(
+        context.observer(),
         event,
         // Barrier **E** stands between the event and this.
         || context.waiters.notify_input(),

@@ -62,7 +62,7 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
             } else {
                 SecondLook::Wait
             };
-            trace::fault_lock_drop(&context.id, &fault);
+            trace::fault_lock_drop(context.observer(), &fault);
             let released = fault.release();
             if found == SecondLook::Wait {
                 // Barrier **S**, when we were queued, stands between the message and this.
@@ -82,7 +82,7 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
 
 /// Answers a fault that is not queued.
 fn refuse(fault: LockedFault<'_, Context>, refusal: Refusal) -> Outcome {
-    trace::fault_refused(&fault, refusal, |context| &context.id);
+    trace::fault_refused(&fault, refusal, Context::observer);
     match refusal.answer() {
         Answer::Sigbus => fault.sigbus(),
         Answer::RetryLocked => fault.retry_locked(),

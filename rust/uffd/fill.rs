@@ -188,7 +188,7 @@ impl<'mm> Destination<'mm> {
                 other => other,
             };
             if let Some(unread) = memory.fill(self, rest.start(), content)? {
-                trace::fill_lock_drop(&self.context.id, rest.start());
+                trace::fill_lock_drop(self.context.observer(), rest.start());
                 memory = memory.fill_unlocked(self, rest.start(), unread)?;
             }
             task::cond_resched();

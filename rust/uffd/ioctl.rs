@@ -153,7 +153,7 @@ fn register(context: &SlabRef<Context>, user: User) -> Result {
     const ANSWER: usize = 3;
     let words = user.read::<ANSWER>()?;
     let registered = try_register(context, words);
-    trace::register(&context.id, &words, &registered);
+    trace::register(context.observer(), &words, &registered);
     user.answer(ANSWER, registered?.bits())
 }
 
@@ -175,7 +175,7 @@ fn unregister(context: &SlabRef<Context>, user: User) -> Result {
     let words = user.read()?;
     let unregistered =
         aligned_range(context, words).and_then(|range| register::unregister(context, range));
-    trace::unregister(&context.id, &words, &unregistered);
+    trace::unregister(context.observer(), &words, &unregistered);
     unregistered
 }
 
@@ -189,8 +189,8 @@ fn wake(context: &Context, user: User) -> Result {
 /// try again.
 #[inline(always)]
 fn show(context: &Context, request: &Watched, result: i64, again: impl FnOnce() -> Option<Again>) {
-    trace::eagain(&context.id, request.kind, again);
-    trace::resolve(&context.id, request, result);
+    trace::eagain(context.observer(), request.kind, again);
+    trace::resolve(context.observer(), request, result);
 }
 
 /// The error of a request of which nothing was done.

@@ -85,6 +85,8 @@ impl Context {
 
     /// Hands the oldest event to user space. Returns whether there was one. If that fails it is
     /// unread again.
+    // Out of the way of faults.
+    #[inline(never)]
     fn deliver_event(&self, request: &mut ReadRequest<'_, '_>) -> Result<bool> {
         let delivered = self.try_deliver_event(request);
         if delivered.is_err() {
@@ -99,7 +101,7 @@ impl Context {
             // Not with the event in our hands: the fault may be one that another reader has to
             // resolve, which it cannot while mappings are changing.
             request.fault_in(Message::SIZE)?;
-            let Some(delivery) = self.events.claim() else {
+            let Some(delivery) = self.events.claim(self.observer()) else {
                 return Ok(false);
             };
             if hand_out(delivery, request)? {
@@ -218,7 +220,7 @@ impl Context {
     /// The caller holds no lock. May sleep. Replaces `userfaultfd_release` and
     /// `userfaultfd_release_new`.
     pub(super) fn close(this: &SlabRef<Self>) {
-        trace::ctx_release(&this.id);
+        trace::ctx_release(this.observer());
         this.set_released();
         register::release_all(this);
         this.sleepers.wake(Scope::All);

@@ -19,11 +19,14 @@ use kernel::{
     workqueue, //
 };
 
-use super::EventQueue;
+use super::{
+    Delivery,
+    EventQueue, //
+};
 use crate::{
-    abstractions::trace::{
-        Announcement,
-        ContextId, //
+    abstractions::{
+        observer::Observer,
+        trace::Announcement, //
     },
     pure::abi::EventKind, //
 };
@@ -48,6 +51,7 @@ type Queue = EventQueue<Payload>;
 /// A queue, and how many payloads came to their end.
 #[pin_data]
 struct Bench {
+    observer: Observer,
     #[pin]
     queue: Queue,
     ends: Arc<Atomic<usize>>,
@@ -59,7 +63,8 @@ impl Bench {
         let ends = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
-                queue <- Queue::new(ContextId::next()),
+                observer: Observer::new(),
+                queue <- Queue::new(),
                 ends,
                 closing: Atomic::new(false),
             }),
@@ -75,12 +80,14 @@ impl Bench {
         self.ends.load(Acquire)
     }
 
+    fn claim(&self) -> Option<Delivery<'_, Payload>> {
+        self.queue.claim(&self.observer)
+    }
+
     /// The number of the oldest payload, which is handed out.
     fn read(&self) -> Option<usize> {
         let mut read = None;
-        self.queue
-            .claim()?
-            .complete(|payload| read = Some(payload.0));
+        self.claim()?.complete(|payload| read = Some(payload.0));
         read
     }
 
@@ -91,6 +98,7 @@ impl Bench {
             return body();
         }
         let unread = self.queue.announce(
+            &self.observer,
             self.payload(first),
             || self.announced(first + 1, count - 1, body),
             || true,
@@ -104,9 +112,10 @@ impl Bench {
             let this = self.clone();
             workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
                 let is_over = || this.closing.load(Acquire);
-                drop(this.queue.announce(this.payload(number), || {}, is_over));
+                let payload = this.payload(number);
+                drop(this.queue.announce(&this.observer, payload, || {}, is_over));
             })?;
-            self.until(|this| this.queue.links.lock().line.unread() == number + 1)?;
+            self.until(|this| this.queue.unread.load(Acquire) as usize == number + 1)?;
         }
         Ok(())
     }
@@ -123,7 +132,7 @@ impl Bench {
     }
 
     fn is_empty(&self) -> bool {
-        self.queue.links.lock().fifo.is_empty() && !self.queue.has_unread()
+        self.queue.lock().fifo.is_empty() && !self.queue.has_unread()
     }
 }
 
@@ -165,7 +174,7 @@ mod cases {
     fn what_is_put_back_is_read_in_its_order() -> Result {
         let bench = Bench::new()?;
         bench.announced(0, 3, &mut || {
-            let (first, second) = (bench.queue.claim(), bench.queue.claim());
+            let (first, second) = (bench.claim(), bench.claim());
             assert!(first.as_ref().is_some_and(|delivery| delivery.0 == 0));
             drop(second);
             assert_eq!(bench.read(), Some(1));
@@ -184,8 +193,8 @@ mod cases {
         let bench = Bench::new()?;
         let (mut first, mut second) = (None, None);
         bench.announced(0, 2, &mut || {
-            first = bench.queue.claim();
-            second = bench.queue.claim();
+            first = bench.claim();
+            second = bench.claim();
         });
         assert!(bench.is_empty());
         assert_eq!(bench.ends(), 0);
@@ -209,7 +218,7 @@ mod cases {
         let bench = Bench::new()?;
         bench.fill(3)?;
         // A failed delivery lets nobody go.
-        drop(bench.queue.claim());
+        drop(bench.claim());
         bench.queue.wake_all();
         assert_eq!(bench.ends(), 0);
         for number in 0..3 {

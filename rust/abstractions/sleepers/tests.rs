@@ -9,9 +9,9 @@ use super::{
     SleeperQueue, //
 };
 use crate::{
-    abstractions::trace::{
-        ContextId,
-        FaultMessage, //
+    abstractions::{
+        observer::Observer,
+        trace::FaultMessage, //
     },
     pure::{
         abi::{
@@ -110,7 +110,7 @@ mod cases {
     };
 
     fn queue() -> Result<Pin<KBox<Queue>>> {
-        KBox::pin_init(Queue::new(ContextId::next()), GFP_KERNEL)
+        KBox::pin_init(Queue::new(Observer::new()), GFP_KERNEL)
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod cases {
         fn new() -> Result<Arc<Self>> {
             Arc::pin_init(
                 pin_init!(Self {
-                    queue <- Queue::new(ContextId::next()),
+                    queue <- Queue::new(Observer::new()),
                     risen: Atomic::new(0),
                 }),
                 GFP_KERNEL,
@@ -257,7 +257,7 @@ mod cases {
                     this.queue.sleep(page * PAGE, number, state, look);
                     this.risen.fetch_add(1, Release);
                 })?;
-                self.until(|this| this.queue.counts().1 == number + 1)?;
+                self.until(|this| this.queue.counts().1 as usize == number + 1)?;
             }
             Ok(())
         }

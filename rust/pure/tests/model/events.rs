@@ -12,7 +12,8 @@ use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use loom::sync::atomic::{fence, AtomicUsize};
 use loom::sync::Mutex;
 
-use uffd_pure::events::{Line, Slot};
+use uffd_pure::events::Slot;
+use uffd_pure::wait::Numbers;
 
 use super::{Buffer, Context, Defect, Node, Read, Task, WakeQueue};
 
@@ -58,7 +59,7 @@ pub(super) struct Announcements {
 
 struct Announcers {
     waiting: VecDeque<(u64, Rc<Node>, Slot<Child>)>,
-    line: Line,
+    numbers: Numbers,
 }
 
 impl Announcements {
@@ -66,7 +67,7 @@ impl Announcements {
         Self {
             line: Mutex::new(Announcers {
                 waiting: VecDeque::new(),
-                line: Line::new(),
+                numbers: Numbers::new(),
             }),
             unread: AtomicUsize::new(0),
             changes: AtomicUsize::new(0),
@@ -82,7 +83,8 @@ impl Announcements {
         let mut line = self.line.lock().unwrap();
         line.waiting.iter().for_each(|(_, node, _)| node.touch());
         let result = change(&mut line);
-        self.unread.store(line.line.unread(), Relaxed);
+        let queued = line.waiting.iter().filter(|(.., slot)| slot.is_queued());
+        self.unread.store(queued.count(), Relaxed);
         last();
         result
     }
@@ -90,24 +92,23 @@ impl Announcements {
 
 impl Announcers {
     fn append(&mut self, node: Rc<Node>, child: Child) -> u64 {
-        let seq = self.line.enqueue();
+        let seq = self.numbers.take();
         self.waiting.push_back((seq, node, Slot::Queued(child)));
         seq
     }
 
     /// The payload that waits longest, the number of its announcer, and the address.
     fn claim(&mut self) -> Option<(Child, u64, Rc<Node>)> {
-        let Self { waiting, line } = self;
-        waiting
+        self.waiting
             .iter_mut()
-            .find_map(|(seq, node, slot)| Some((line.take(slot)?, *seq, node.clone())))
+            .find_map(|(seq, node, slot)| Some((slot.take()?, *seq, node.clone())))
     }
 
     /// The payload, if the announcer has left.
     fn put_back(&mut self, seq: u64, child: Child) -> Option<Child> {
         match self.waiting.iter_mut().find(|(other, ..)| *other == seq) {
             Some((_, _, slot)) => {
-                self.line.put_back(slot, child);
+                slot.put_back(child);
                 None
             }
             None => Some(child),
@@ -118,7 +119,7 @@ impl Announcers {
     fn remove(&mut self, seq: u64) -> Option<(Rc<Node>, Option<Child>)> {
         let place = self.waiting.iter().position(|(other, ..)| *other == seq)?;
         let (_, node, mut slot) = self.waiting.remove(place)?;
-        Some((node, self.line.take(&mut slot)))
+        Some((node, slot.take()))
     }
 }
 

@@ -208,8 +208,8 @@ impl Context {
         queue.nodes().for_each(|node| node.touch());
         let result = change(&mut queue);
         let tally = queue.tally();
-        self.0.sleepers.store(tally.sleepers(), Relaxed);
-        self.0.unread.store(tally.unread(), Relaxed);
+        self.0.sleepers.store(tally.sleepers() as usize, Relaxed);
+        self.0.unread.store(tally.unread() as usize, Relaxed);
         last();
         result
     }

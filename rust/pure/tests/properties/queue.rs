@@ -106,10 +106,10 @@ fn behaves_like_a_list() {
                 }
                 Step::PutBack(_) | Step::Leave(_) => {}
             }
-            prop_assert_eq!(queue.tally().sleepers(), list.len());
+            prop_assert_eq!(queue.tally().sleepers() as usize, list.len());
             prop_assert_eq!(queue.nodes().count(), list.len());
             let unread = list.iter().filter(|sleeper| sleeper.unread).count();
-            prop_assert_eq!(queue.tally().unread(), unread);
+            prop_assert_eq!(queue.tally().unread() as usize, unread);
             for sleeper in &list {
                 prop_assert!(queue.contains(sleeper.key));
                 prop_assert_eq!(queue.is_unread(sleeper.key), sleeper.unread);
