@@ -5,6 +5,7 @@
 #ifndef UFFD_RUST_GLUE_H
 #define UFFD_RUST_GLUE_H
 
+#include <linux/jump_label.h>
 #include <linux/types.h>
 
 /* Crate: the body of userfaultfd(2). */
@@ -26,5 +27,15 @@ void uffd_glue_gather(struct mm_struct *mm,
 /* Glue: flush_tlb_range(). */
 struct vm_area_struct;
 void uffd_glue_flush_tlb_range(struct vm_area_struct *vma, unsigned long start, unsigned long end);
+
+/* Glue: on while somebody watches faults and requests (rust/abstractions/observer.rs). */
+struct uffd_keys {
+	struct static_key_false watched;
+};
+extern struct uffd_keys uffd_keys;
+
+/* Glue: one more who watches, or one less. */
+int uffd_glue_watch(void);
+void uffd_glue_unwatch(void);
 
 #endif /* UFFD_RUST_GLUE_H */

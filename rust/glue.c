@@ -2,8 +2,8 @@
 /*
  * What Rust cannot express: the syscall entry, whose symbol, tracing data and
  * register layout come from one macro per architecture, the sysctl table, a
- * TLB gather, whose layout bindgen cannot see, and a TLB flush, which helpers
- * cannot reach.
+ * TLB gather, whose layout bindgen cannot see, a TLB flush, which helpers
+ * cannot reach, and a static key, which tracepoints turn as well.
  */
 #include <linux/hugetlb.h>
 #include <linux/init.h>
@@ -24,6 +24,22 @@ SYSCALL_DEFINE1(userfaultfd, int, flags)
 void uffd_glue_flush_tlb_range(struct vm_area_struct *vma, unsigned long start, unsigned long end)
 {
 	flush_tlb_range(vma, start, end);
+}
+
+struct uffd_keys uffd_keys = {
+	.watched = STATIC_KEY_FALSE_INIT,
+};
+
+/* The status is for tracepoints: they may be turned on. */
+int uffd_glue_watch(void)
+{
+	static_branch_inc(&uffd_keys.watched);
+	return 0;
+}
+
+void uffd_glue_unwatch(void)
+{
+	static_branch_dec(&uffd_keys.watched);
 }
 
 static int unprivileged_userfaultfd __read_mostly;

@@ -32,6 +32,8 @@ pub(crate) mod pt_lock;
 pub(crate) mod rwsem;
 pub(crate) mod slab;
 pub(crate) mod sleepers;
+#[cfg_attr(not(CONFIG_DEBUG_FS), path = "statistics/absent.rs")]
+pub(crate) mod statistics;
 pub(crate) mod task;
 pub(crate) mod trace;
 pub(crate) mod uaccess;

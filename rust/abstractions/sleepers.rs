@@ -31,6 +31,8 @@ use kernel::{
     task::Task, //
 };
 
+#[cfg(CONFIG_DEBUG_FS)]
+use super::statistics::Sleepers;
 use super::{
     beside::{
         Beside,
@@ -43,11 +45,9 @@ use super::{
         Neighbours, //
     },
     observer::Observer,
+    statistics::Stamp,
     task,
-    trace::{
-        self,
-        FaultMessage, //
-    }, //
+    trace::FaultMessage, //
 };
 use crate::pure::{
     fault::{
@@ -63,6 +63,8 @@ use crate::pure::{
     },
 };
 
+mod links;
+
 #[cfg(CONFIG_USERFAULTFD_RUST_LAB)]
 #[path = "../lab/sleepers.rs"]
 mod lab_sleepers;
@@ -74,7 +76,7 @@ mod tests;
 /// # Invariants
 ///
 /// - While linked, `node` is in the queue's tree, and the sleeper in its FIFO if `delivery` is
-///   `Unread`. These, `place` and `key` change under the queue's lock only.
+///   `Unread`. These, `place`, `key` and `stamp` change under the queue's lock only.
 /// - `task` is the thread whose stack this is.
 /// - `woken` goes from false to true once, when the node was unlinked by a waker that will not
 ///   touch it again.
@@ -88,6 +90,7 @@ struct Sleeper<M> {
     task: NonNull<Task>,
     message: M,
     woken: Atomic<bool>,
+    stamp: Stamp,
 }
 
 const _: () = assert!(core::mem::offset_of!(Sleeper<()>, node) == 0);
@@ -135,6 +138,7 @@ pub(crate) struct Claim<M> {
 /// held, which `look_again` drops.
 #[pin_data]
 pub(crate) struct SleeperQueue<M: FaultMessage> {
+    /// First, as it may know of the others, and is dropped before them.
     observer: Observer,
     #[pin]
     lock: SpinLock<()>,
@@ -164,6 +168,16 @@ impl<M: FaultMessage> SleeperQueue<M> {
     /// Who watches the context.
     pub(crate) fn observer(&self) -> &Observer {
         &self.observer
+    }
+
+    /// Has what the context sees counted from now on, if that is switched on. May sleep.
+    #[inline(always)]
+    pub(crate) fn begin_counts(&self)
+    where
+        M: 'static,
+    {
+        // SAFETY: The queue is pinned, as its lock is, and drops the observer first.
+        unsafe { self.observer.begin(self) };
     }
 
     #[inline(always)]
@@ -198,6 +212,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
             (&raw mut (*this).task).write(NonNull::from(&**current!()));
             (&raw mut (*this).message).write(message);
             (&raw mut (*this).woken).write(Atomic::new(false));
+            (&raw mut (*this).stamp).write(Stamp::NONE);
         }
         {
             let mut links = self.lock();
@@ -205,8 +220,15 @@ impl<M: FaultMessage> SleeperQueue<M> {
             unsafe { links.insert(this, address) };
             self.sleepers.store(true, Relaxed);
             self.unread.store(true, Relaxed);
-            // SAFETY: The sleeper is alive; keys of linked ones do not change.
-            trace::fault_queue(&self.observer, unsafe { &(*this.as_ptr()).key }, &message);
+            // SAFETY: The sleeper is alive, and the lock is held.
+            unsafe {
+                self.observer.fault_queued(
+                    &(*this.as_ptr()).key,
+                    &(*this.as_ptr()).message,
+                    &mut (*this.as_ptr()).stamp,
+                    links.tally.sleepers(),
+                );
+            }
             // Barrier **S**; pairs with **W** in `wake`.
             task::set_current_state(state);
         }
@@ -251,7 +273,8 @@ impl<M: FaultMessage> SleeperQueue<M> {
             SecondLook::Released => End::Released,
         };
         // SAFETY: The sleeper is alive and was linked, so it has a key, and nobody else knows it.
-        trace::fault_done(&self.observer, unsafe { &(*this.as_ptr()).key }, end);
+        self.observer
+            .fault_done(unsafe { &(*this.as_ptr()).key }, end);
         (found, result)
     }
 
@@ -279,7 +302,9 @@ impl<M: FaultMessage> SleeperQueue<M> {
         // SAFETY: `oldest` is linked and in the FIFO.
         let claim = unsafe { links.take(oldest) };
         self.mirror_unread(&links);
-        trace::fault_read(&self.observer, &claim.key);
+        // SAFETY: Linked, so alive, and the lock is held.
+        let stamp = unsafe { &mut (*oldest.as_ptr()).stamp };
+        self.observer.fault_read(&claim.key, stamp);
         Some(claim)
     }
 
@@ -302,7 +327,9 @@ impl<M: FaultMessage> SleeperQueue<M> {
         }
         links.tally.put_back();
         self.unread.store(true, Relaxed);
-        trace::fault_unread(&self.observer, &claim.key);
+        // SAFETY: As above, and the lock is held.
+        let stamp = unsafe { &mut (*sleeper.as_ptr()).stamp };
+        self.observer.fault_unread(&claim.key, stamp);
         true
     }
 
@@ -318,7 +345,7 @@ impl<M: FaultMessage> SleeperQueue<M> {
         if self.sleepers.load(Relaxed) {
             self.wake_between(first, last);
         } else {
-            trace::wake(&self.observer, first, last, 0);
+            self.observer.wake(first, last, 0);
         }
     }
 
@@ -340,7 +367,8 @@ impl<M: FaultMessage> SleeperQueue<M> {
                     if links.remove(sleeper) == Delivery::Unread {
                         self.mirror_unread(&links);
                     }
-                    trace::fault_wake(&self.observer, &(*sleeper.as_ptr()).key);
+                    self.observer
+                        .fault_woken(&(*sleeper.as_ptr()).key, &(*sleeper.as_ptr()).stamp);
                     let task = ARef::from((*sleeper.as_ptr()).task.as_ref());
                     // Store **R**; pairs with **A**. The sleeper may be gone after this line.
                     (*sleeper.as_ptr()).woken.store(true, Release);
@@ -348,12 +376,8 @@ impl<M: FaultMessage> SleeperQueue<M> {
                 }
             }
             self.mirror_sleepers(&links);
-            trace::wake(
-                &self.observer,
-                first,
-                last,
-                (asleep - links.tally.sleepers()) as usize,
-            );
+            let woken = asleep - links.tally.sleepers();
+            self.observer.wake(first, last, woken);
         });
     }
 
@@ -377,113 +401,9 @@ impl<M: FaultMessage> SleeperQueue<M> {
     }
 }
 
-impl<M> Links<M> {
-    /// Links a sleeper into the tree and at the end of the FIFO.
-    ///
-    /// # Safety
-    ///
-    /// `sleeper` is alive and not linked, and stays alive and in place until it is unlinked. Its
-    /// `task`, `message` and `woken` were written; the other fields are written here.
-    unsafe fn insert(&mut self, sleeper: NonNull<Sleeper<M>>, address: usize) {
-        let key = self.tally.enqueue(address);
-        let mut slot: *mut *mut bindings::rb_node = &raw mut self.root.rb_node;
-        let mut parent = core::ptr::null_mut();
-        // SAFETY: Every node of the tree is the first field of a live sleeper, by the type
-        // invariants, and `sleeper` is alive by the safety requirements.
-        unsafe {
-            (&raw mut (*sleeper.as_ptr()).key).write(key);
-            (&raw mut (*sleeper.as_ptr()).delivery).write(Delivery::Unread);
-            while let Some(node) = NonNull::new(*slot) {
-                parent = node.as_ptr();
-                // Others with the same address came before, so this is the order of keys.
-                slot = if address < (*node.cast::<Sleeper<M>>().as_ptr()).key.address() {
-                    &raw mut (*parent).rb_left
-                } else {
-                    &raw mut (*parent).rb_right
-                };
-            }
-            let node = &raw mut (*sleeper.as_ptr()).node;
-            bindings::rb_link_node(node, parent, slot);
-            bindings::rb_insert_color(node, &raw mut self.root);
-            self.fifo.append(sleeper);
-        }
-    }
-
-    /// Unlinks a sleeper from tree and FIFO. Returns whether it was in the latter.
-    ///
-    /// # Safety
-    ///
-    /// `sleeper` is linked.
-    unsafe fn remove(&mut self, sleeper: NonNull<Sleeper<M>>) -> Delivery {
-        // SAFETY: Linked sleepers are alive, and their nodes are in this tree.
-        unsafe {
-            let delivery = (*sleeper.as_ptr()).delivery;
-            if delivery == Delivery::Unread {
-                self.fifo.remove(sleeper);
-            }
-            bindings::rb_erase(&raw mut (*sleeper.as_ptr()).node, &raw mut self.root);
-            self.tally.remove(delivery);
-            delivery
-        }
-    }
-
-    /// Takes the message of a sleeper, which stays in the tree.
-    ///
-    /// # Safety
-    ///
-    /// `sleeper` is linked, and its message unread.
-    #[inline(always)]
-    unsafe fn take(&mut self, sleeper: NonNull<Sleeper<M>>) -> Claim<M>
-    where
-        M: Copy,
-    {
-        self.tally.take();
-        // SAFETY: Linked sleepers are alive, and those with an unread message are in the FIFO.
-        unsafe {
-            self.fifo.remove(sleeper);
-            let sleeper = sleeper.as_ptr();
-            (*sleeper).delivery = Delivery::Read;
-            Claim {
-                key: (*sleeper).key,
-                message: (*sleeper).message,
-            }
-        }
-    }
-
-    /// The first sleeper, in order of keys, for which `before` is false.
-    fn first_not(&self, before: impl Fn(&Key) -> bool) -> Link<Sleeper<M>> {
-        let mut found = None;
-        let mut next = NonNull::new(self.root.rb_node);
-        while let Some(node) = next {
-            let sleeper = node.cast::<Sleeper<M>>();
-            // SAFETY: Every node of the tree is the first field of a live sleeper.
-            unsafe {
-                next = if before(&(*sleeper.as_ptr()).key) {
-                    NonNull::new((*node.as_ptr()).rb_right)
-                } else {
-                    found = Some(sleeper);
-                    NonNull::new((*node.as_ptr()).rb_left)
-                };
-            }
-        }
-        found
-    }
-
-    /// The sleeper with `key`, if it has not left.
-    fn find(&self, key: &Key) -> Link<Sleeper<M>> {
-        let first = self.first_not(|other| other < key)?;
-        // SAFETY: Just found in the tree, hence alive.
-        (unsafe { (*first.as_ptr()).key } == *key).then_some(first)
-    }
-
-    /// The next sleeper in order of keys.
-    ///
-    /// # Safety
-    ///
-    /// `sleeper` is linked.
-    unsafe fn successor(sleeper: NonNull<Sleeper<M>>) -> Link<Sleeper<M>> {
-        // SAFETY: A linked node has its place in the tree; nodes are first in their sleepers.
-        NonNull::new(unsafe { bindings::rb_next(&raw const (*sleeper.as_ptr()).node) })
-            .map(NonNull::cast)
+#[cfg(CONFIG_DEBUG_FS)]
+impl<M: FaultMessage> Sleepers for SleeperQueue<M> {
+    fn sleepers(&self) -> u32 {
+        self.lock().tally.sleepers()
     }
 }

@@ -3,8 +3,9 @@
 //! Tracepoints, as functions that take the types of this crate.
 //!
 //! Each is a static branch that is not taken while nobody watches, and then nothing that it would
-//! show is looked at: arguments are borrowed, and read behind the branch. None sleeps; all may be
-//! called with spinlocks held. C header: `include/trace/events/userfaultfd.h`, which has the fields.
+//! show is looked at: arguments are borrowed, and read behind the branch. What is counted as well is
+//! called by [`super::observer`], behind a branch of its own. None sleeps; all may be called with
+//! spinlocks held. C header: `include/trace/events/userfaultfd.h`, which has the fields.
 
 use kernel::{
     bindings,
@@ -199,14 +200,12 @@ pub(crate) fn fault_queue(ctx: &Observer, key: &Key, message: &impl FaultMessage
 /// The current thread does not queue up. Without a context, its number is 0.
 #[inline(always)]
 pub(crate) fn fault_refused<C: SlabObject>(
+    ctx: Option<&Observer>,
     fault: &LockedFault<'_, C>,
     why: Refusal,
-    observer: impl FnOnce(&C) -> &Observer,
 ) {
     emit!(uffd_fault_refused(
-        fault
-            .context()
-            .map_or(0, |context| number(observer(&context))),
+        ctx.map_or(0, number),
         fault.address(),
         match why {
             Refusal::Unregistered => bindings::uffd_trace_refusal_UFFD_TRACE_UNREGISTERED,
@@ -256,12 +255,12 @@ pub(crate) fn fault_done(ctx: &Observer, key: &Key, how: fault::End) {
 
 /// A wake-up is over, of everybody from the address `first` to `last`.
 #[inline(always)]
-pub(crate) fn wake(ctx: &Observer, first: usize, last: usize, woken: usize) {
+pub(crate) fn wake(ctx: &Observer, first: usize, last: usize, woken: u32) {
     emit!(uffd_wake(
         number(ctx),
         first,
         (last - first).saturating_add(1),
-        woken,
+        woken as c_ulong,
     ));
 }
 
@@ -323,18 +322,17 @@ pub(crate) fn resolve(ctx: &Observer, request: &Watched, ret: i64) {
     ));
 }
 
-/// The caller of a resolving ioctl is told to try again, if there is a reason.
-#[inline(always)]
-pub(crate) fn eagain(ctx: &Observer, ioctl: Resolve, why: impl FnOnce() -> Option<Again>) {
-    if is_watched!(uffd_eagain) {
-        let Some(why) = why() else { return };
-        let why = match why {
+/// The caller of a resolving ioctl is told to try again.
+pub(crate) fn eagain(ctx: &Observer, ioctl: Resolve, why: Again) {
+    emit!(uffd_eagain(
+        number(ctx),
+        kind(ioctl),
+        match why {
             Again::Changing => bindings::uffd_trace_again_UFFD_TRACE_AGAIN_CHANGING,
             Again::Partial => bindings::uffd_trace_again_UFFD_TRACE_AGAIN_PARTIAL,
             Again::Retry => bindings::uffd_trace_again_UFFD_TRACE_AGAIN_RETRY,
-        };
-        emit!(uffd_eagain(number(ctx), kind(ioctl), why));
-    }
+        },
+    ));
 }
 
 /// What an announcer has to say, for those who watch.

@@ -143,7 +143,7 @@ impl Context {
     }
 
     fn new(mm: ARef<Mm>, flags: CreateFlags, features: ContextFeatures) -> Result<SlabRef<Self>> {
-        SlabRef::try_new(try_pin_init!(Self {
+        let context = SlabRef::try_new(try_pin_init!(Self {
             references: References::new(),
             features: Atomic::new(features.to_word() as i32),
             flags,
@@ -153,7 +153,9 @@ impl Context {
             events <- EventQueue::new(),
             waiters <- FileWaiters::new(),
             mappings <- Mappings::new(),
-        }))
+        }))?;
+        context.sleepers.begin_counts();
+        Ok(context)
     }
 
     /// userfaultfd(2): as [`Self::create`], for those who may.

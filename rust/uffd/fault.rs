@@ -9,6 +9,7 @@ use crate::{
             LockedFault,
             Outcome, //
         },
+        observer::Observer,
         slab::SlabRef,
         task,
         trace, //
@@ -82,7 +83,7 @@ pub(crate) fn handle(fault: LockedFault<'_, Context>, reason: Reason) -> Outcome
 
 /// Answers a fault that is not queued.
 fn refuse(fault: LockedFault<'_, Context>, refusal: Refusal) -> Outcome {
-    trace::fault_refused(&fault, refusal, Context::observer);
+    Observer::fault_refused(&fault, refusal, Context::observer);
     match refusal.answer() {
         Answer::Sigbus => fault.sigbus(),
         Answer::RetryLocked => fault.retry_locked(),

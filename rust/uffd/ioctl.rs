@@ -34,6 +34,7 @@ use crate::{
         abi,
         mappings::HasMappings,
         mm,
+        observer,
         slab::SlabRef,
         task,
         trace::{
@@ -189,8 +190,10 @@ fn wake(context: &Context, user: User) -> Result {
 /// try again.
 #[inline(always)]
 fn show(context: &Context, request: &Watched, result: i64, again: impl FnOnce() -> Option<Again>) {
-    trace::eagain(context.observer(), request.kind, again);
-    trace::resolve(context.observer(), request, result);
+    if observer::is_watched() {
+        context.sleepers.begin_counts();
+        context.observer().resolved(request, result, again());
+    }
 }
 
 /// The error of a request of which nothing was done.

@@ -158,6 +158,7 @@ impl AnonFile for Context {
         if !self.features().is_initialized() {
             return Err(EINVAL);
         }
+        self.sleepers.begin_counts();
         let mut no_wait = request.no_wait;
         let mut bytes = 0;
         loop {

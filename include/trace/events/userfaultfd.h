@@ -3,6 +3,8 @@
  * Tracepoints of userfaultfd. Rust calls them through rust/abstractions/trace.rs, which says what
  * each one means; Documentation/observing.md has the table.
  *
+ * Those with functions to turn them on and off share the static branch of observer.rs with counts.
+ *
  * Common fields: ctx is the number of a context, fault and event are numbers of a sleeping fault
  * and of an announced event within their context. All of them count from 1 and are not used twice.
  */
@@ -84,6 +86,8 @@ enum uffd_trace_lock { UFFD_TRACE_LOCKS };
 
 #include <linux/tracepoint.h>
 #include <linux/types.h>
+
+#include "../../glue.h"
 
 /* For programs that read the format files: numbers in place of the names of constants. */
 #undef EM
@@ -186,7 +190,7 @@ TRACE_EVENT(uffd_unregister,
 		  __entry->len, __entry->ret)
 );
 
-TRACE_EVENT(uffd_fault_queue,
+TRACE_EVENT_FN(uffd_fault_queue,
 	TP_PROTO(u64 ctx, u64 fault, unsigned long address, u64 flags, u32 reason),
 	TP_ARGS(ctx, fault, address, flags, reason),
 	TP_STRUCT__entry(
@@ -205,10 +209,11 @@ TRACE_EVENT(uffd_fault_queue,
 	),
 	TP_printk("ctx=%llu fault=%llu address=0x%lx flags=0x%llx reason=%s", __entry->ctx,
 		  __entry->fault, __entry->address, __entry->flags,
-		  __print_symbolic(__entry->reason, UFFD_TRACE_REASONS))
+		  __print_symbolic(__entry->reason, UFFD_TRACE_REASONS)),
+	uffd_glue_watch, uffd_glue_unwatch
 );
 
-TRACE_EVENT(uffd_fault_refused,
+TRACE_EVENT_FN(uffd_fault_refused,
 	TP_PROTO(u64 ctx, unsigned long address, u32 why),
 	TP_ARGS(ctx, address, why),
 	TP_STRUCT__entry(
@@ -222,7 +227,8 @@ TRACE_EVENT(uffd_fault_refused,
 		__entry->why = why;
 	),
 	TP_printk("ctx=%llu address=0x%lx why=%s", __entry->ctx, __entry->address,
-		  __print_symbolic(__entry->why, UFFD_TRACE_REFUSALS))
+		  __print_symbolic(__entry->why, UFFD_TRACE_REFUSALS)),
+	uffd_glue_watch, uffd_glue_unwatch
 );
 
 DECLARE_EVENT_CLASS(uffd_fault,
@@ -242,14 +248,17 @@ DECLARE_EVENT_CLASS(uffd_fault,
 		  __entry->address)
 );
 
-DEFINE_EVENT(uffd_fault, uffd_fault_read,
-	TP_PROTO(u64 ctx, u64 fault, unsigned long address), TP_ARGS(ctx, fault, address));
-DEFINE_EVENT(uffd_fault, uffd_fault_unread,
-	TP_PROTO(u64 ctx, u64 fault, unsigned long address), TP_ARGS(ctx, fault, address));
-DEFINE_EVENT(uffd_fault, uffd_fault_wake,
-	TP_PROTO(u64 ctx, u64 fault, unsigned long address), TP_ARGS(ctx, fault, address));
+DEFINE_EVENT_FN(uffd_fault, uffd_fault_read,
+	TP_PROTO(u64 ctx, u64 fault, unsigned long address), TP_ARGS(ctx, fault, address),
+	uffd_glue_watch, uffd_glue_unwatch);
+DEFINE_EVENT_FN(uffd_fault, uffd_fault_unread,
+	TP_PROTO(u64 ctx, u64 fault, unsigned long address), TP_ARGS(ctx, fault, address),
+	uffd_glue_watch, uffd_glue_unwatch);
+DEFINE_EVENT_FN(uffd_fault, uffd_fault_wake,
+	TP_PROTO(u64 ctx, u64 fault, unsigned long address), TP_ARGS(ctx, fault, address),
+	uffd_glue_watch, uffd_glue_unwatch);
 
-TRACE_EVENT(uffd_fault_done,
+TRACE_EVENT_FN(uffd_fault_done,
 	TP_PROTO(u64 ctx, u64 fault, unsigned long address, u32 how),
 	TP_ARGS(ctx, fault, address, how),
 	TP_STRUCT__entry(
@@ -265,10 +274,11 @@ TRACE_EVENT(uffd_fault_done,
 		__entry->how = how;
 	),
 	TP_printk("ctx=%llu fault=%llu address=0x%lx how=%s", __entry->ctx, __entry->fault,
-		  __entry->address, __print_symbolic(__entry->how, UFFD_TRACE_FAULT_ENDS))
+		  __entry->address, __print_symbolic(__entry->how, UFFD_TRACE_FAULT_ENDS)),
+	uffd_glue_watch, uffd_glue_unwatch
 );
 
-TRACE_EVENT(uffd_wake,
+TRACE_EVENT_FN(uffd_wake,
 	TP_PROTO(u64 ctx, unsigned long start, unsigned long len, unsigned long woken),
 	TP_ARGS(ctx, start, len, woken),
 	TP_STRUCT__entry(
@@ -284,10 +294,11 @@ TRACE_EVENT(uffd_wake,
 		__entry->woken = woken;
 	),
 	TP_printk("ctx=%llu start=0x%lx len=0x%lx woken=%lu", __entry->ctx, __entry->start,
-		  __entry->len, __entry->woken)
+		  __entry->len, __entry->woken),
+	uffd_glue_watch, uffd_glue_unwatch
 );
 
-TRACE_EVENT(uffd_resolve,
+TRACE_EVENT_FN(uffd_resolve,
 	TP_PROTO(u64 ctx, u32 kind, u64 start, u64 len, u64 mode, long ret),
 	TP_ARGS(ctx, kind, start, len, mode, ret),
 	TP_STRUCT__entry(
@@ -308,10 +319,11 @@ TRACE_EVENT(uffd_resolve,
 	),
 	TP_printk("ctx=%llu kind=%s start=0x%llx len=0x%llx mode=0x%llx ret=%ld", __entry->ctx,
 		  __print_symbolic(__entry->kind, UFFD_TRACE_RESOLVES), __entry->start,
-		  __entry->len, __entry->mode, __entry->ret)
+		  __entry->len, __entry->mode, __entry->ret),
+	uffd_glue_watch, uffd_glue_unwatch
 );
 
-TRACE_EVENT(uffd_eagain,
+TRACE_EVENT_FN(uffd_eagain,
 	TP_PROTO(u64 ctx, u32 kind, u32 why),
 	TP_ARGS(ctx, kind, why),
 	TP_STRUCT__entry(
@@ -326,7 +338,8 @@ TRACE_EVENT(uffd_eagain,
 	),
 	TP_printk("ctx=%llu kind=%s why=%s", __entry->ctx,
 		  __print_symbolic(__entry->kind, UFFD_TRACE_RESOLVES),
-		  __print_symbolic(__entry->why, UFFD_TRACE_AGAINS))
+		  __print_symbolic(__entry->why, UFFD_TRACE_AGAINS)),
+	uffd_glue_watch, uffd_glue_unwatch
 );
 
 TRACE_EVENT(uffd_event_queue,
