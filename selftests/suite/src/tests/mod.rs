@@ -50,6 +50,7 @@ mod retry;
 mod rwp;
 mod set_mode;
 mod shmem;
+mod statistics;
 mod thp;
 mod wake;
 mod wp_async;
@@ -121,6 +122,7 @@ const MODULES: &[&[Test]] = &[
     rwp::TESTS,
     set_mode::TESTS,
     shmem::TESTS,
+    statistics::TESTS,
     thp::TESTS,
     wake::TESTS,
     wp_async::TESTS,
