@@ -57,8 +57,14 @@ impl Context {
     /// `userfaultfd_ctx_read`.
     fn deliver_next(&self, request: &mut ReadRequest<'_, '_>, no_wait: bool) -> Result {
         loop {
-            if let Some(claim) = self.sleepers.claim() {
-                return self.deliver_fault(claim, request);
+            // Read where it lies: a fault's message is not moved about.
+            let claim = self.sleepers.claim();
+            if let Some(Claim { message, .. }) = &claim {
+                let delivered = request.deliver(message.as_bytes());
+                if delivered.is_err() {
+                    self.put_back(claim);
+                }
+                return delivered;
             }
             if self.events.has_unread() && self.deliver_event(request)? {
                 return Ok(());
@@ -74,13 +80,12 @@ impl Context {
         }
     }
 
-    /// Hands a fault's message to user space. If that fails it is unread again.
-    fn deliver_fault(&self, claim: Claim<Message>, request: &mut ReadRequest<'_, '_>) -> Result {
-        let delivered = request.deliver(claim.message.as_bytes());
-        if delivered.is_err() && self.sleepers.put_back(claim) {
+    /// A fault's message that could not be delivered is unread again.
+    #[cold]
+    fn put_back(&self, claim: Option<Claim<Message>>) {
+        if claim.is_some_and(|claim| self.sleepers.put_back(claim)) {
             self.waiters.notify_input_fenced();
         }
-        delivered
     }
 
     /// Hands the oldest event to user space. Returns whether there was one. If that fails it is
