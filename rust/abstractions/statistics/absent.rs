@@ -32,6 +32,9 @@ impl Account {
         Self
     }
 
+    /// # Safety
+    ///
+    /// None is needed here.
     pub(super) unsafe fn open(&self, _: ContextId, _: &impl Sleepers) {}
 
     pub(super) fn queued(&self, _: Reason, _: &mut Stamp, _: u32) {}
