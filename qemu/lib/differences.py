@@ -33,11 +33,16 @@ def load(text):
     return data
 
 
+def applies(entry, flavour):
+    """Whether an entry is about this flavour: one of its patterns matches."""
+    return any(fnmatch.fnmatchcase(flavour, pattern) for pattern in entry["flavours"].split())
+
+
 def skips(text, flavour):
     """{test: reason} for one flavour."""
     found = {}
     for entry in load(text).get("skip", ()):
-        if not fnmatch.fnmatchcase(flavour, entry["flavours"]):
+        if not applies(entry, flavour):
             continue
         for test in entry["tests"]:
             _need(test not in found, f"{test} is listed twice for {flavour}")
@@ -48,7 +53,7 @@ def skips(text, flavour):
 def lacks(text, flavour):
     """The features that one flavour does not offer though C does."""
     return {feature for entry in load(text).get("lacks", ())
-            if fnmatch.fnmatchcase(flavour, entry["flavours"]) for feature in entry["features"]}
+            if applies(entry, flavour) for feature in entry["features"]}
 
 
 def guest_skips(flavour):

@@ -10,7 +10,7 @@ from common import Failure
 from flavours import FLAVOURS
 
 # Modules that test what the Rust implementation has beyond C.
-OURS = {"observe"}
+OURS = {"observe", "statistics"}
 
 TOML = """
 [[skip]]
@@ -20,7 +20,7 @@ tests = ["a::b", "a::c"]
 
 [[skip]]
 reason = "one processor"
-flavours = "rust-small"
+flavours = "c-debug rust-small"
 tests = ["a::d"]
 
 [[differ]]
@@ -41,6 +41,7 @@ class Load(unittest.TestCase):
         self.assertEqual(differences.skips(TOML, "rust"), both)
         self.assertEqual(differences.skips(TOML, "rust-small"), {**both, "a::d": "one processor"})
         self.assertEqual(differences.skips(TOML, "c"), {})
+        self.assertEqual(differences.skips(TOML, "c-debug"), {"a::d": "one processor"})
         self.assertEqual(differences.lacks(TOML, "rust-debug"), {"EVENT_A", "EVENT_B"})
         self.assertEqual(differences.lacks(TOML, "c-debug"), set())
 
@@ -71,7 +72,8 @@ class RealList(unittest.TestCase):
 
     def test_flavours_exist(self):
         for entry in (*self.data.get("skip", ()), *self.data.get("lacks", ())):
-            self.assertTrue(fnmatch.filter(FLAVOURS, entry["flavours"]), entry)
+            for pattern in entry["flavours"].split():
+                self.assertTrue(fnmatch.filter(FLAVOURS, pattern), entry)
         for flavour in FLAVOURS:
             differences.guest_skips(flavour)
 

@@ -95,12 +95,12 @@ class Contract(unittest.TestCase):
         found = {}
         for part in re.split(r"\n(?=TRACE_EVENT|DECLARE_EVENT_CLASS|DEFINE_EVENT)", text)[1:]:
             kind, name, rest = re.match(r"(\w+)\((\w+)(.*)", part, re.S).groups()
-            if kind == "DEFINE_EVENT":
+            if kind in ("DEFINE_EVENT", "DEFINE_EVENT_FN"):
                 event = re.match(r", (\w+)", rest)[1]
                 found[event] = classes[name]
                 continue
             keys = re.findall(r"(\w+)=", re.search(r'TP_printk\("(.*?)"', rest, re.S)[1])
-            if kind == "TRACE_EVENT":
+            if kind in ("TRACE_EVENT", "TRACE_EVENT_FN"):
                 found[name] = " ".join(keys)
             else:
                 classes = found.setdefault("", {})

@@ -13,7 +13,6 @@ use crate::harness::tracing::{Tracing, EVENTS};
 use crate::harness::{
     expect_errno, registered, release, sleepers, tests, uffd_raw, uffd_with, user, Need,
 };
-use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -25,7 +24,7 @@ tests! {
     counts_are_exact [FILES];
     protected_writes_are_counted [FILES, Need::Feature(UFFD_FEATURE_PAGEFAULT_FLAG_WP)];
     minor_faults_are_counted [FILES, Need::Feature(UFFD_FEATURE_MINOR_SHMEM)];
-    accesses_are_counted [FILES, Need::Feature(UFFD_FEATURE_RWP)];
+    protected_accesses_are_counted [FILES, Need::Feature(UFFD_FEATURE_RWP)];
     fills_are_counted_by_kind [FILES, Need::Feature(UFFD_FEATURE_POISON | UFFD_FEATURE_MOVE)];
     refusals_to_change_mappings_are_counted [FILES, Need::Feature(UFFD_FEATURE_EVENT_REMOVE)];
     refused_faults_are_counted [FILES];
@@ -200,40 +199,25 @@ fn counts_are_exact() {
     counted.expect(&[&seen[..], &rest].concat());
 }
 
-fn protected_writes_are_counted() {
+/// A fault on memory that is protected against something, and the request that ended it.
+fn protection_is_counted(against: Against, reason: &str, request: &str) {
     let _on = Switched::on();
-    let counted = Counted::with(0);
+    let counted = Counted::new(against.uffd(0));
     let uffd = &counted.uffd;
-    let target = Against::Write.guarded(uffd, Kind::Anon, 2);
-    let writer = Against::Write.writer(uffd, Kind::Anon, &target, (0, 1));
-    Against::Write.off(uffd, &target, 0, PAGE);
+    let target = against.guarded(uffd, Kind::Anon, 2);
+    let writer = against.writer(uffd, Kind::Anon, &target, (0, 1));
+    against.off(uffd, &target, 0, PAGE);
     assert_eq!(writer.join(), 1);
-    let wp = [
-        ("wp", 1),
-        ("most", 1),
-        ("read", 1),
-        ("woken", 1),
-        ("wakes", 1),
-    ];
-    counted.expect(&[&wp[..], &[("writeprotect", 2)]].concat());
+    let rest = ["most", "read", "woken", "wakes"].map(|key| (key, 1));
+    counted.expect(&[&rest[..], &[(reason, 1), (request, 2)]].concat());
 }
 
-fn accesses_are_counted() {
-    let _on = Switched::on();
-    let counted = Counted::new(Against::Access.uffd(0));
-    let uffd = &counted.uffd;
-    let target = Against::Access.guarded(uffd, Kind::Anon, 2);
-    let reader = Against::Access.reader(uffd, Kind::Anon, &target, 0);
-    Against::Access.off(uffd, &target, 0, PAGE);
-    reader.join();
-    let rwp = [
-        ("rwp", 1),
-        ("most", 1),
-        ("read", 1),
-        ("woken", 1),
-        ("wakes", 1),
-    ];
-    counted.expect(&[&rwp[..], &[("rwprotect", 2)]].concat());
+fn protected_writes_are_counted() {
+    protection_is_counted(Against::Write, "wp", "writeprotect");
+}
+
+fn protected_accesses_are_counted() {
+    protection_is_counted(Against::Access, "rwp", "rwprotect");
 }
 
 fn minor_faults_are_counted() {
@@ -268,13 +252,8 @@ fn fills_are_counted_by_kind() {
         uffd.move_pages(target.page(4), moved.start(), PAGE, 0),
         Ok(PAGE)
     );
-    counted.expect(&[
-        ("copy", 2),
-        ("zeropage", 1),
-        ("poison", 1),
-        ("move", 1),
-        ("wakes", 5),
-    ]);
+    let kinds = ["zeropage", "poison", "move"].map(|kind| (kind, 1));
+    counted.expect(&[&kinds[..], &[("copy", 2), ("wakes", 5)]].concat());
 }
 
 fn refusals_to_change_mappings_are_counted() {
@@ -395,7 +374,9 @@ fn a_trace_counts_nothing() {
     let asleep = sleepers(&uffd, &target, [0]);
     next_fault(&uffd);
     assert_eq!(uffd.zeropage(target.start(), PAGE, 0), Ok(PAGE));
-    asleep.into_iter().for_each(|sleeper| drop(sleeper.join()));
+    for sleeper in asleep {
+        assert_eq!(sleeper.join(), 0);
+    }
     assert!(!tracing.lines().is_empty());
     assert_eq!(lines("contexts").len(), before);
 }
