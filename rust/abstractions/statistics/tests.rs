@@ -12,7 +12,8 @@ use super::{
 use crate::{
     abstractions::{
         observer::Observer,
-        sleepers::SleeperQueue, //
+        sleepers::SleeperQueue,
+        task, //
     },
     pure::{
         fault::{
@@ -90,6 +91,8 @@ mod cases {
         queue.begin_counts();
         let sleep = |body: &dyn Fn()| {
             queue.sleep(0, 0, BlockingState::Uninterruptible, || {
+                // It will not sleep in the queue, but may in the switch.
+                task::set_running();
                 body();
                 (SecondLook::Present, ())
             });
