@@ -2,7 +2,7 @@
 
 //! What a test may need of the machine.
 
-use super::env::kernel_release;
+use super::env::{kernel_config, kernel_release};
 use super::{pool, swap};
 use std::fs;
 use std::path::Path;
@@ -27,6 +27,8 @@ pub enum Need {
     Swap,
     /// A file or device that exists.
     Path(&'static str),
+    /// An option of the kernel, which says nothing of it elsewhere.
+    Option(&'static str),
 }
 
 impl Need {
@@ -56,6 +58,7 @@ impl Need {
             }
             Need::Swap => [swap::CONTROL, "/proc/swaps"].iter().find_map(missing),
             Need::Path(path) => missing(&path),
+            Need::Option(name) => (!has_option(name)).then(|| format!("needs CONFIG_{name}")),
         }
     }
 }
@@ -63,6 +66,12 @@ impl Need {
 /// What is wrong if a file does not exist.
 fn missing(path: &&str) -> Option<String> {
     (!Path::new(path).exists()).then(|| format!("needs {path}"))
+}
+
+/// Whether the kernel was built with an option. One that does not tell may have it.
+fn has_option(name: &str) -> bool {
+    let line = format!("CONFIG_{name}=y");
+    kernel_config().is_none_or(|config| config.lines().any(|other| other == line))
 }
 
 /// Whether the handshake offers all of these features, for tests that go by it.

@@ -34,6 +34,7 @@ tests! {
     unmapped_while_the_source_is_awaited [HUGETLB, Need::Hugetlb(4)];
     shared_page_tables_are_taken_apart [
         HUGETLB,
+        Need::Option("HUGETLB_PMD_PAGE_TABLE_SHARING"),
         Need::Feature(UFFD_FEATURE_MINOR_HUGETLBFS),
         Need::Hugetlb(2),
     ];
