@@ -38,7 +38,6 @@ tests! {
     a_fork_is_counted_apart [FILES, Need::Feature(UFFD_FEATURE_EVENT_FORK)];
     the_switch_takes_0_and_1 [FILES];
     reading_against_opening_and_closing [FILES];
-    switching_against_faults [FILES];
 }
 
 const FOLDER: &str = "/sys/kernel/debug/userfaultfd";
@@ -476,19 +475,4 @@ fn reading_against_opening_and_closing() {
     });
     all.into_iter().for_each(Faulter::join);
     assert_eq!(lines("contexts").len(), before);
-}
-
-fn switching_against_faults() {
-    let _on = Switched::on();
-    let counted = Counted::with(0);
-    let all = threads(2, move |number| match number {
-        0 => (0..60).for_each(|round| switch(round % 2 == 1)),
-        _ => {
-            let target = registered(Mapping::anon(60), &counted.uffd);
-            (0..60).for_each(|page| counted.serve(&target, page));
-            let [read, woken] = counted.times();
-            assert!(read <= 60 && woken <= 60);
-        }
-    });
-    all.into_iter().for_each(Faulter::join);
 }
