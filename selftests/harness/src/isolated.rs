@@ -50,6 +50,8 @@ pub fn run(args: &[&str], timeout: Duration) -> io::Result<Ended> {
     if ended.recv_timeout(timeout).is_err() {
         trouble.push(format!("timed out after {} s", timeout.as_secs()));
         trouble.extend(describe_group(pid));
+        // What the processors are at goes to the kernel's console, if there is one to look at.
+        let _ = fs::write("/proc/sysrq-trigger", "l");
     }
     // The leader is not reaped before `wait`, so the number still means this group.
     let _ = killpg(pid, Signal::SIGKILL);

@@ -16,7 +16,8 @@ pub enum Need {
     Root,
     /// This many processors.
     Cpus(usize),
-    /// This many free huge pages of 2 MiB; root gets them from the kernel.
+    /// This many huge pages of 2 MiB that nobody has or was promised; root gets them from the
+    /// kernel.
     Hugetlb(u64),
     /// What the handshake offers of `UFFD_FEATURE_*`, as a mask. Modes, kinds of memory and
     /// requests beyond missing faults on private anonymous memory all have a feature.
@@ -115,11 +116,11 @@ fn free_huge_pages(want: u64) -> u64 {
         let text = fs::read_to_string(format!("{folder}/{file}")).unwrap_or_default();
         text.trim().parse().unwrap_or(0)
     };
-    let free = read("free_hugepages");
-    if free < want {
-        let total = read("nr_hugepages") + want - free;
+    let free = || read("free_hugepages").saturating_sub(read("resv_hugepages"));
+    if free() < want {
+        let total = read("nr_hugepages") + want - free();
         // Without the right to do so the count stays what it is.
         let _ = fs::write(format!("{folder}/nr_hugepages"), total.to_string());
     }
-    read("free_hugepages")
+    free()
 }
