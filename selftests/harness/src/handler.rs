@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::EventFd;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::thread::{Builder, JoinHandle};
 use uffd::{Event, Uffd};
 
@@ -29,9 +29,12 @@ impl Handler {
         let stop = Arc::new(EventFd::new().expect("eventfd"));
         let stopped = Arc::clone(&stop);
         let builder = Builder::new().name("handler".to_owned());
+        let ready = Arc::new(Barrier::new(2));
+        let is_ready = Arc::clone(&ready);
         let body = move || {
             // A fork of another thread holds the allocator's locks until its event is read.
             let mut seen = Vec::with_capacity(EVENTS);
+            is_ready.wait();
             loop {
                 let mut fds = [
                     PollFd::new(uffd.as_fd(), PollFlags::POLLIN),
@@ -51,6 +54,8 @@ impl Handler {
             }
         };
         let thread = builder.spawn(body).expect("thread");
+        // Nor may such a fork come before the thread has what it needs.
+        ready.wait();
         Handler { stop, thread }
     }
 
