@@ -29,6 +29,11 @@ class Flavour:
         """What boots."""
         return self.out / "bzImage"
 
+    @property
+    def is_slow(self):
+        """Whether debug checks make everything take several times as long."""
+        return "debug" in self.fragments
+
     def need_kernel(self, *files):
         """Stop where it was not built, or one of its other files is not there."""
         if not all(path.exists() for path in (self.image, *(self.out / name for name in files))):
@@ -49,8 +54,8 @@ FLAVOURS = {
         Flavour("c-debug", "debug", ("base", "debug", "c"), 1955, "C with the same debug options"),
         Flavour("rust-lab", "release", ("base", "rust", "lab"), 1918,
                 "Rust with bugs on purpose, see Documentation/lab.md"),
-        Flavour("rust-lab-debug", "debug", ("base", "debug", "rust", "debug-rust", "lab"), 1955,
-                "the same with all debug options of rust-debug"),
+        Flavour("rust-lab-debug", "debug", ("base", "debug", "rust", "debug-rust", "lab", "lab-debug"),
+                1955, "the same with all debug options of rust-debug, and one for VMAs"),
         Flavour("rust-small", "small", ("small", "rust"), 1400,
                 "Rust without SMP, THP, hugetlb, swap, memcg, per-VMA locks"),
     )
