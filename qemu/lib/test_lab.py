@@ -166,6 +166,15 @@ class Verdicts(unittest.TestCase):
         self.assertEqual([r["problem"] for r in text["rows"]], [None, None])
 
 
+class Kept(unittest.TestCase):
+    def test_memory_counts_where_it_is_accounted_for(self):
+        defect, control = lab.defect("exit-walk"), lab.Defect(lab.CONTROL, "")
+        self.assertEqual(lab.kept(defect, ("KASAN",)), ("KASAN",))
+        self.assertNotIn("accounting", lab.kept(control, ("KASAN",)))
+        self.assertIn("guest suite", lab.kept(control, ("KASAN",)))
+        self.assertEqual(list(lab.DETECTORS), lab.kept(control, ("accounting",)))
+
+
 class Options(unittest.TestCase):
     def test_bad_options(self):
         for args, message in ((["--only", "exit"], "one of: exit-walk"),
