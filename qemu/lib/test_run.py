@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tests of qemu/run's options: bad ones are errors, good ones reach QEMU's command line."""
 
+import importlib.machinery
+import importlib.util
 import subprocess
 import sys
 import unittest
+from types import SimpleNamespace
 
 from common import ROOT
+from console import Watcher
 
 USAGE = 2
 
@@ -13,6 +17,23 @@ USAGE = 2
 def run(*args):
     return subprocess.run([sys.executable, "-B", ROOT / "qemu" / "run", *args], text=True,
                           capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+
+
+class EmulationTest(unittest.TestCase):
+    def test_a_breakpoint_that_was_gone(self):
+        loader = importlib.machinery.SourceFileLoader("run", str(ROOT / "qemu" / "run"))
+        command = importlib.util.module_from_spec(importlib.util.spec_from_loader("run", loader))
+        loader.exec_module(command)
+        watcher = Watcher()
+        watcher.feed(b"[    1.581106] Oops: int3: 0000 [#1] SMP\n[    1.6] ---[ end trace 0 ]---\n")
+        watcher.finish()
+
+        def died(ready_after, reports):
+            return command.died_of_emulation(
+                SimpleNamespace(ready_after=ready_after, reports=reports))
+        self.assertTrue(died(None, watcher.reports))
+        self.assertFalse(died(2.0, watcher.reports))
+        self.assertFalse(died(None, []))
 
 
 class OptionsTest(unittest.TestCase):
