@@ -22,6 +22,11 @@ _CMDLINE = ("console=ttyS0", "earlyprintk=serial,ttyS0", "printk.time=1", "panic
             "no_timer_check")
 
 
+# Not offered: QEMU copies byte by byte with them, and khugepaged stalled RCU for a minute. Guests whose
+# instructions are counted are as they were.
+SLOW_STRINGS = ",-erms,-fsrm"
+
+
 @dataclass
 class Endpoints:
     """Where the guest's image comes from and its ports go to, as QEMU is told."""
@@ -74,7 +79,7 @@ class Machine:
         args = [QEMU, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
                 "-machine", "pc"]
         # Five-level page tables, which "max" would have, are slower to emulate and rare outside.
-        accel, cpu = ("kvm", "host") if self.kvm else ("tcg", "max,la57=off")
+        accel, cpu = ("kvm", "host") if self.kvm else ("tcg", "max,la57=off" + ("" if self.icount else SLOW_STRINGS))
         args += ["-accel", accel, "-cpu", cpu + (",hypervisor=off" if self.disguised else "")]
         if self.icount:
             args += ["-icount", "shift=0"]

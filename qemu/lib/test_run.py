@@ -82,8 +82,9 @@ class OptionsTest(unittest.TestCase):
 
     def test_kinds_of_machines(self):
         self.assertIn("-icount shift=0 -smp 1", self.dry("--icount"))
-        self.assertIn("-cpu max,la57=off,hypervisor=off ", self.dry("--disguise"))
-        self.assertIn("-cpu max,la57=off ", self.dry())
+        self.assertIn("-cpu max,la57=off,-erms,-fsrm,hypervisor=off ", self.dry("--disguise"))
+        self.assertIn("-cpu max,la57=off,-erms,-fsrm ", self.dry())
+        self.assertIn("-cpu max,la57=off ", self.dry("--icount"))
         self.assertIn("-accel kvm", self.dry("--kvm", "force"))
         self.assertIn("-s -S", self.dry("--gdb"))
         self.assertIn("-serial mon:stdio", self.dry("--shell"))
