@@ -34,6 +34,11 @@ class Flavour:
         """Whether debug checks make everything take several times as long."""
         return "debug" in self.fragments
 
+    @property
+    def patches_code(self):
+        """Whether the kernel turns its branches by writing over them, while other CPUs run them."""
+        return requested(self).get("CONFIG_JUMP_LABEL") == "y"
+
     def need_kernel(self, *files):
         """Stop where it was not built, or one of its other files is not there."""
         if not all(path.exists() for path in (self.image, *(self.out / name for name in files))):

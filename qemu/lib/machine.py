@@ -40,7 +40,8 @@ class Endpoints:
 @dataclass
 class Machine:
     """One guest machine. `mem` in MiB; `shares`: (tag, folder, read-only) over 9p; `nodes` are the
-    kernel's invention, which one without NUMA does without; `disguised`: does not say that it is one."""
+    kernel's invention, which one without NUMA does without; `disguised`: does not say that it is one;
+    `in_turn`: emulated CPUs take turns in one thread of the host's."""
 
     kernel: Path
     smp: int
@@ -53,11 +54,14 @@ class Machine:
     shares: tuple = ()
     nodes: int = 1
     disguised: bool = False
+    in_turn: bool = False
 
     @property
     def accel(self):
         """For people."""
-        return "kvm" if self.kvm else "tcg, counting instructions" if self.icount else "tcg"
+        if self.kvm:
+            return "kvm"
+        return "tcg, counting instructions" if self.icount else "tcg, in turn" if self.in_turn else "tcg"
 
     def cmdline(self):
         """The kernel's command line."""
@@ -78,8 +82,15 @@ class Machine:
         """The whole command line of QEMU."""
         args = [QEMU, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
                 "-machine", "pc"]
-        # Five-level page tables, which "max" would have, are slower to emulate and rare outside.
-        accel, cpu = ("kvm", "host") if self.kvm else ("tcg", "max,la57=off" + ("" if self.icount else SLOW_STRINGS))
+        if self.kvm:
+            accel, cpu = "kvm", "host"
+        else:
+            # Five-level page tables, which "max" would have, are slower to emulate and rare outside.
+            accel, cpu = "tcg", "max,la57=off"
+            if self.in_turn and not self.icount:
+                accel += ",thread=single"
+            if not self.icount:
+                cpu += SLOW_STRINGS
         args += ["-accel", accel, "-cpu", cpu + (",hypervisor=off" if self.disguised else "")]
         if self.icount:
             args += ["-icount", "shift=0"]

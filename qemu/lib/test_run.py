@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Tests of qemu/run's options: bad ones are errors, good ones reach QEMU's command line."""
 
-import importlib.machinery
-import importlib.util
 import subprocess
 import sys
 import unittest
-from types import SimpleNamespace
 
 from common import ROOT
-from console import Watcher
 
 USAGE = 2
 
@@ -19,27 +15,10 @@ def run(*args):
                           capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
 
 
-class EmulationTest(unittest.TestCase):
-    def test_a_breakpoint_that_was_gone(self):
-        loader = importlib.machinery.SourceFileLoader("run", str(ROOT / "qemu" / "run"))
-        command = importlib.util.module_from_spec(importlib.util.spec_from_loader("run", loader))
-        loader.exec_module(command)
-        watcher = Watcher()
-        watcher.feed(b"[    1.581106] Oops: int3: 0000 [#1] SMP\n[    1.6] ---[ end trace 0 ]---\n")
-        watcher.finish()
-
-        def died(ready_after, reports):
-            return command.died_of_emulation(
-                SimpleNamespace(ready_after=ready_after, reports=reports))
-        self.assertTrue(died(None, watcher.reports))
-        self.assertFalse(died(2.0, watcher.reports))
-        self.assertFalse(died(None, []))
-
-
 class OptionsTest(unittest.TestCase):
-    def dry(self, *args):
+    def dry(self, *args, flavour="c"):
         # The rest of the command line belongs to the program, so --dry-run comes first.
-        done = run("--flavour", "c", "--dry-run", *args)
+        done = run("--flavour", flavour, "--dry-run", *args)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout
 
@@ -88,6 +67,15 @@ class OptionsTest(unittest.TestCase):
         self.assertIn("-accel kvm", self.dry("--kvm", "force"))
         self.assertIn("-s -S", self.dry("--gdb"))
         self.assertIn("-serial mon:stdio", self.dry("--shell"))
+
+    def test_code_is_patched_while_nobody_else_runs(self):
+        turns = "-accel tcg,thread=single "
+        for flavour in ("c", "rust-lab", "c-no-thp"):
+            self.assertIn(turns, self.dry(flavour=flavour))
+        self.assertIn("-accel tcg ", self.dry(flavour="rust-debug"))
+        self.assertIn("-accel tcg ", self.dry("--parallel", "on"))
+        self.assertIn(turns, self.dry("--parallel", "off", flavour="rust-debug"))
+        self.assertIn("-accel tcg ", self.dry("--icount"))
 
     def test_nodes(self):
         self.assertIn(" numa=fake=2'", self.dry("--filter", "x"))

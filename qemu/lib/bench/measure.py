@@ -175,7 +175,7 @@ def _compete(run, cpus, flavour, turn, repeats):
             run.finished(kernel)
 
     boot(f"{flavour}: throughput on {cpus} CPUs, {turn + 1} of {repeats}", flavour, rows, 1,
-         ["--kvm", "off", "--smp", str(cpus)], finished)
+         ["--kvm", "off", "--smp", str(cpus), "--parallel", "on"], finished)
 
 
 def _watch(run, cpus, flavour, repeats):
@@ -197,7 +197,7 @@ def _watch(run, cpus, flavour, repeats):
             run.finished(kernel)
 
     boot(f"{flavour}: waits for locks on {cpus} CPUs", flavour, rows, repeats,
-         ["--kvm", "off", "--smp", str(cpus), "--disguise"], finished)
+         ["--kvm", "off", "--smp", str(cpus), "--parallel", "on", "--disguise"], finished)
 
 
 def measure(chosen, repeats, complete, keep=lambda found: None, known=None):
