@@ -22,7 +22,8 @@ mod state;
 mod threads;
 mod throughput;
 
-use std::process::ExitCode;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
 use nix::sys::utsname::uname;
@@ -38,7 +39,7 @@ use row::{Group, Row};
 /// operation the nanoseconds (`cost`) and the voluntary context switches of the whole process. Where
 /// `unit` is given, `cost` is in that unit instead; `extra` has what else was counted. A row that the
 /// kernel cannot show is marked as `lacking`. Rows of the group throughput need several processors, and
-/// are left out unless --group or =NAME asks for them.
+/// are left out unless --group or =NAME asks for them. Several rows are measured in a process each.
 ///
 /// Exit status: 0, 1 if a call failed, 2 for bad options.
 #[derive(Parser)]
@@ -138,7 +139,7 @@ fn main() -> ExitCode {
     let done = if options.list {
         list(&rows, options.json)
     } else {
-        run(&rows, options.repeats.into())
+        run(&rows, options.repeats)
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -166,7 +167,7 @@ fn list(rows: &[Row], json: bool) -> Result<()> {
     })
 }
 
-fn run(rows: &[Row], repeats: usize) -> Result<()> {
+fn run(rows: &[Row], repeats: u16) -> Result<()> {
     measure::fix_layout()?;
     let kernel = uname().map_err(call("uname"))?;
     print(Kernel {
@@ -176,23 +177,53 @@ fn run(rows: &[Row], repeats: usize) -> Result<()> {
             kernel.release().display()
         ),
     })?;
-    let offered = offered()?;
+    let measure = if rows.len() == 1 {
+        measure_here
+    } else {
+        measure_apart
+    };
+    rows.iter()
+        .try_for_each(|row| measure(row, repeats).map_err(|error| format!("{}: {error}", row.name)))
+}
+
+fn measure_here(row: &Row, repeats: u16) -> Result<()> {
+    if row.is_lacking(offered()?) {
+        return print(row.lacking());
+    }
     measure::run_in_turn()?;
     measure::wait_for_clock();
-    for row in rows {
-        if row.is_lacking(offered) {
-            print(row.lacking())?;
-            continue;
-        }
-        measure::settle()?;
-        let samples = row
-            .run(repeats)
-            .map_err(|error| format!("{}: {error}", row.name))?;
-        for sample in &samples {
-            print(row.line(sample))?;
-        }
+    measure::settle()?;
+    let samples = row.run(repeats.into())?;
+    samples
+        .iter()
+        .try_for_each(|sample| print(row.line(sample)))
+}
+
+/// Measures in a process of its own: the rows before may leave a tree of mappings behind in which the
+/// same work costs another few percent.
+fn measure_apart(row: &Row, repeats: u16) -> Result<()> {
+    let mut child = Command::new("/proc/self/exe")
+        .args(["--rows", &format!("={}", row.name)])
+        .args(["--repeats", &repeats.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot start again: {error}"))?;
+    // The kernel is known.
+    for line in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|out| BufReader::new(out).lines())
+        .skip(1)
+    {
+        println!("{}", line.map_err(|error| format!("its output: {error}"))?);
     }
-    Ok(())
+    let status = child.wait().map_err(|error| format!("its end: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(status.to_string())
+    }
 }
 
 /// The first line.
