@@ -21,6 +21,9 @@ GUEST_SECONDS = 3600
 # A sample of throughput without this was taken where nobody looked for it.
 WAITS = "spinlock waits"
 RUN = ROOT / "qemu" / "run"
+# What a guest dies of whose CPUs run at once while its kernel patches its code (see --parallel of qemu/run),
+# and how many it gets.
+STALE_BREAKPOINT, BOOTS = "Oops: int3", 5
 # Each second the kernel gives pages back that a CPU keeps at hand, and a million instructions go into
 # whatever is being measured: not before the guest is gone.
 QUIET = "sysctl.vm.stat_interval=1000000"
@@ -66,11 +69,24 @@ class _Rows:
 
 
 def boot(title, flavour, rows, repeats, options, finished):
-    """Have one guest measure. `finished` gets the kernel's name and {row: [Sample]}, each time more
-    rows are done, and at the end, whatever that is."""
-    log = LOGS / f"bench-{flavour}.log"
-    console = log.with_suffix(".console")
-    progress = Progress(title, sys.stderr)
+    """Have one guest measure, and another one when QEMU was what failed. `finished` gets the kernel's
+    name and {row: [Sample]}, each time more rows are done, and at the end, whatever that is."""
+    for left in reversed(range(BOOTS)):
+        try:
+            _boot(Progress(title, sys.stderr), flavour, rows, repeats, options, finished)
+            break
+        except GuestFailed:
+            if not left or STALE_BREAKPOINT not in _console(flavour).read_text(encoding="utf-8"):
+                raise
+            print("QEMU ran a breakpoint of the kernel's that was gone: another guest", file=sys.stderr)
+
+
+def _console(flavour):
+    return LOGS / f"bench-{flavour}.console"
+
+
+def _boot(progress, flavour, rows, repeats, options, finished):
+    log, console = LOGS / f"bench-{flavour}.log", _console(flavour)
     words = [word for row in rows for word in ("--rows", f"={row.name}")]
     if rows[0].group == THROUGHPUT:
         words += ["--group", THROUGHPUT]

@@ -144,7 +144,7 @@ class Boot(unittest.TestCase):
             patch = mock.patch.object(target, name, fake)
             patch.start()
             self.addCleanup(patch.stop)
-        self.outcome = job.Outcome(0, 1.0)
+        self.outcome, self.boots, self.reports = job.Outcome(0, 1.0), 0, ["a panic\n"]
         self.printed = [('{"kernel": "Linux 9"}\n' + sample("copy-1") * 2, "copy-1")]
         self.told = []
 
@@ -155,7 +155,8 @@ class Boot(unittest.TestCase):
 
     def run_job(self, progress, command, out, budget, err=None):
         self.command = [str(word) for word in command]
-        err.write_text("a panic\n")
+        err.write_text(self.reports[min(self.boots, len(self.reports) - 1)])
+        self.boots += 1
         for text, row in self.printed:
             with out.open("a") as log:
                 log.write(text)
@@ -182,6 +183,15 @@ class Boot(unittest.TestCase):
             self.assertIn(words, str(caught.exception))
             self.assertIn("a panic", str(shown.call_args))
             self.assertEqual(self.told[-1], ("Linux 9", ["copy-1"]))
+        self.assertEqual(self.boots, 2)
+
+    def test_a_guest_that_qemu_fails(self):
+        self.outcome = job.Outcome(255, 1.0)
+        for reports, boots in ((["Oops: int3: 0000\n", "a panic\n"], 2), (["Oops: int3: 0000\n"], measure.BOOTS)):
+            self.reports, self.boots = reports, 0
+            with self.assertRaises(measure.GuestFailed), mock.patch("builtins.print"):
+                self.boot([row("copy-1")], 2)
+            self.assertEqual(self.boots, boots)
 
     def test_finished_rows_are_told_at_once(self):
         self.printed = [('{"kernel": "Linux 9"}\n' + sample("copy-1"), "copy-1"), (sample("copy-1"), "copy-1"),
