@@ -94,8 +94,25 @@ pub fn sleepers(
 pub fn release(uffd: &Uffd, target: &Mapping, sleepers: Vec<Faulter<u8>>) {
     uffd.unregister(target.start(), target.len())
         .expect("UFFDIO_UNREGISTER");
-    assert!(sleepers
-        .into_iter()
-        .map(Faulter::join)
-        .all(|value| value == 0));
+    all_read(sleepers, 0);
+}
+
+/// Waits for the threads, each of which finds this value.
+#[track_caller]
+pub fn all_read(sleepers: Vec<Faulter<u8>>, value: u8) {
+    for sleeper in sleepers {
+        assert_eq!(sleeper.join(), value);
+    }
+}
+
+/// A thread that gives the second page back, asleep until the event of that is read.
+pub fn remover(target: &Arc<Mapping>) -> Faulter<()> {
+    let memory = Arc::clone(target);
+    let thread = Faulter::spawn(move || {
+        memory
+            .advise(mem::PAGE, mem::PAGE, libc::MADV_DONTNEED)
+            .expect("MADV_DONTNEED");
+    });
+    task::wait_asleep_in(thread.tid(), libc::SYS_madvise);
+    thread
 }

@@ -52,8 +52,9 @@ pub mod uring;
 
 pub use need::Need;
 pub use uffd_harness::{
-    blocking_uffd_with, env, expect_errno, handler, isolated, managed, mem, pagemap, registered,
-    release, sleepers, smaps, swap, task, tracing, uffd_raw, uffd_with, user, EXIT_PANIC,
+    all_read, blocking_uffd_with, env, expect_errno, handler, isolated, managed, mem, pagemap,
+    registered, release, remover, sleepers, smaps, swap, task, tracing, uffd_raw, uffd_with, user,
+    EXIT_PANIC,
 };
 
 /// Exit status of a test process that was skipped, as the kernel's own suites use it.

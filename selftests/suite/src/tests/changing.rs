@@ -5,8 +5,8 @@
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::process::Child;
 use crate::harness::raw::{Argument, UNTOUCHED};
-use crate::harness::task::{until, wait_asleep_in, Faulter};
-use crate::harness::{expect_errno, tests, uffd_raw, uffd_with, Need};
+use crate::harness::task::{until, Faulter};
+use crate::harness::{expect_errno, remover, tests, uffd_raw, uffd_with, Need};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -45,10 +45,7 @@ impl Changing {
         let target = Arc::new(Mapping::anon(2));
         let mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP;
         uffd.register(target.start(), target.len(), mode).unwrap();
-        let memory = Arc::clone(&target);
-        let changer =
-            Faulter::spawn(move || memory.advise(PAGE, PAGE, libc::MADV_DONTNEED).unwrap());
-        wait_asleep_in(changer.tid(), libc::SYS_madvise);
+        let changer = remover(&target);
         Changing {
             uffd,
             target,

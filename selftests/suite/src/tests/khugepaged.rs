@@ -16,7 +16,7 @@ use crate::harness::protect::{expect_silence, protected, Against, ON};
 use crate::harness::scan::is_huge;
 use crate::harness::setting::Setting;
 use crate::harness::task::until;
-use crate::harness::{expect_errno, sleepers, tests, uffd_with, user, Need};
+use crate::harness::{all_read, expect_errno, sleepers, tests, uffd_with, user, Need};
 use nix::sys::uio::pwrite;
 use std::fs;
 use std::os::fd::AsFd;
@@ -122,9 +122,7 @@ fn fill_the_hole(uffd: &Uffd, target: &Arc<Mapping>, source: &Mapping) {
     let asleep = sleepers(uffd, target, [ODD]);
     let copied = uffd.copy(target.page(ODD), source.page(ODD), PAGE, 0);
     assert_eq!(copied, Ok(PAGE));
-    for one in asleep {
-        assert_eq!(one.join(), ODD as u8 + 1);
-    }
+    all_read(asleep, ODD as u8 + 1);
 }
 
 /// A file of one huge page that is there in single pages, with stamps from 1 on, except the odd

@@ -8,10 +8,11 @@ use crate::harness::managed::{next_fault, next_fork, Managed};
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::process::Child;
 use crate::harness::protect::Against;
-use crate::harness::task::{wait_asleep_in, Faulter};
+use crate::harness::task::Faulter;
 use crate::harness::tracing::{Tracing, EVENTS};
 use crate::harness::{
-    expect_errno, registered, release, sleepers, tests, uffd_raw, uffd_with, user, Need,
+    all_read, expect_errno, registered, release, remover, sleepers, tests, uffd_raw, uffd_with,
+    user, Need,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -191,9 +192,7 @@ fn counts_are_exact() {
     assert!(uffd.zeropage(target.page(0), 2 * PAGE, 0).is_err());
     assert_eq!(uffd.wake(target.page(2), PAGE), Ok(()));
     assert!(uffd.zeropage(target.page(0), PAGE, 0).is_err());
-    for sleeper in asleep {
-        assert_eq!(sleeper.join(), 0);
-    }
+    all_read(asleep, 0);
     let rest = [("woken", 3), ("wakes", 3), ("zeropage", 2), ("partial", 1)];
     counted.expect(&[&seen[..], &rest].concat());
 }
@@ -260,9 +259,7 @@ fn refusals_to_change_mappings_are_counted() {
     let counted = Counted::with(UFFD_FEATURE_EVENT_REMOVE);
     let uffd = &counted.uffd;
     let target = registered(Mapping::anon(2), uffd);
-    let memory = Arc::clone(&target);
-    let changer = Faulter::spawn(move || memory.advise(PAGE, PAGE, libc::MADV_DONTNEED).unwrap());
-    wait_asleep_in(changer.tid(), libc::SYS_madvise);
+    let changer = remover(&target);
     for _ in 0..2 {
         let refused = uffd.zeropage(target.start(), PAGE, 0).unwrap_err();
         assert_eq!(refused.errno, Errno::EAGAIN);
@@ -339,9 +336,7 @@ fn times_need_the_switch_all_the_while() {
     // Read and woken while it is on, but not queued.
     assert_eq!(next_fault(uffd), target.page(2));
     fill(2);
-    for sleeper in asleep {
-        assert_eq!(sleeper.join(), 0);
-    }
+    all_read(asleep, 0);
     assert_eq!(counted.times(), [0, 1]);
     counted.serve(&target, 3);
     assert_eq!(counted.times(), [1, 2]);
@@ -373,9 +368,7 @@ fn a_trace_counts_nothing() {
     let asleep = sleepers(&uffd, &target, [0]);
     next_fault(&uffd);
     assert_eq!(uffd.zeropage(target.start(), PAGE, 0), Ok(PAGE));
-    for sleeper in asleep {
-        assert_eq!(sleeper.join(), 0);
-    }
+    all_read(asleep, 0);
     assert!(!tracing.lines().is_empty());
     assert_eq!(lines("contexts").len(), before);
 }

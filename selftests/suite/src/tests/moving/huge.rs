@@ -7,7 +7,7 @@ use crate::harness::pagemap::{entries, entry, frames};
 use crate::harness::process::Child;
 use crate::harness::setting::Setting;
 use crate::harness::uring::Uring;
-use crate::harness::{sleepers, smaps, tests, user};
+use crate::harness::{all_read, sleepers, smaps, tests, user};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -359,9 +359,7 @@ fn huge_page_is_protected_again() {
     let fault = uffd.read_event().unwrap().pagefault().unwrap();
     assert_ne!(fault.flags & UFFD_PAGEFAULT_FLAG_RWP, 0);
     uffd.rwprotect(dst.start(), HUGE_PAGE, 0).unwrap();
-    for one in asleep {
-        assert_eq!(one.join(), (300 + 1) as u8);
-    }
+    all_read(asleep, (300 + 1) as u8);
     expect_stamps(&dst, 0, TABLE, 1);
 }
 

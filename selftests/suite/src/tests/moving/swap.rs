@@ -7,7 +7,7 @@ use super::*;
 use crate::harness::pagemap::{self, entries, entry, frames, Entry};
 use crate::harness::swap::{page_out, SwapArea};
 use crate::harness::task::{until, Faulter};
-use crate::harness::{sleepers, smaps, tests, user};
+use crate::harness::{all_read, sleepers, smaps, tests, user};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
@@ -210,9 +210,7 @@ fn swapped_page_is_protected_again() {
     let fault = uffd.read_event().unwrap().pagefault().unwrap();
     assert_ne!(fault.flags & UFFD_PAGEFAULT_FLAG_RWP, 0);
     uffd.rwprotect(dst.start(), PAGE, 0).unwrap();
-    for one in asleep {
-        assert_eq!(one.join(), 1);
-    }
+    all_read(asleep, 1);
 }
 
 fn moving_against_swapoff() {
