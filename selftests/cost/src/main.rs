@@ -192,7 +192,7 @@ fn measure_here(row: &Row, repeats: u16) -> Result<()> {
     }
     measure::run_in_turn()?;
     measure::wait_for_clock();
-    measure::settle()?;
+    measure::rest();
     let samples = row.run(repeats.into())?;
     samples
         .iter()

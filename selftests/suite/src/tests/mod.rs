@@ -36,6 +36,7 @@ mod minor;
 mod missing;
 mod moving;
 mod observe;
+mod perf;
 mod permissions;
 mod poison;
 mod poll;
@@ -108,6 +109,7 @@ const MODULES: &[&[Test]] = &[
     moving::races::TESTS,
     moving::swap::TESTS,
     observe::TESTS,
+    perf::TESTS,
     permissions::TESTS,
     poison::TESTS,
     poll::TESTS,

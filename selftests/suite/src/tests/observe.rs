@@ -5,13 +5,13 @@
 use crate::harness::managed::{next_fault, next_fork, Managed};
 use crate::harness::mem::{Mapping, PAGE};
 use crate::harness::process::Child;
-use crate::harness::task::{wait_asleep_in, Faulter};
+use crate::harness::task::Faulter;
 use crate::harness::tracing::{Line, Tracing, EVENTS};
 use crate::harness::{
-    expect_errno, registered, release, sleepers, tests, uffd_raw, uffd_with, user, Need,
+    all_read, expect_errno, registered, release, remover, sleepers, tests, uffd_raw, uffd_with,
+    Need,
 };
-use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use uffd::abi::*;
 use uffd::{Errno, Event, Uffd};
@@ -28,7 +28,6 @@ tests! {
     forks_are_shown [TRACEPOINTS, Need::Feature(UFFD_FEATURE_EVENT_FORK)];
     closing_ends_what_sleeps [TRACEPOINTS];
     copies_without_the_lock_are_shown [TRACEPOINTS];
-    perf_counts_them [TRACEPOINTS, Need::Path("/proc/sys/kernel/perf_event_paranoid")];
 }
 
 const TRACEPOINTS: Need = Need::Path(EVENTS);
@@ -210,9 +209,7 @@ fn a_wake_shows_whom_it_woke() {
         ]
     );
     assert_eq!(uffd.unregister(target.start(), target.len()), Ok(()));
-    for sleeper in asleep {
-        assert_eq!(sleeper.join(), 0);
-    }
+    all_read(asleep, 0);
 }
 
 /// A reader whose buffer cannot be written.
@@ -339,9 +336,7 @@ fn changes_are_shown_with_what_they_refuse() {
     let watched = Watched::new(UFFD_FEATURE_EVENT_REMOVE);
     let uffd = &watched.uffd;
     let target = registered(Mapping::anon(2), uffd);
-    let memory = Arc::clone(&target);
-    let changer = Faulter::spawn(move || memory.advise(PAGE, PAGE, libc::MADV_DONTNEED).unwrap());
-    wait_asleep_in(changer.tid(), libc::SYS_madvise);
+    let changer = remover(&target);
     let tid = changer.tid();
     assert_eq!(
         uffd.zeropage(target.start(), PAGE, 0).unwrap_err().errno,
@@ -411,9 +406,7 @@ fn closing_ends_what_sleeps() {
     let asleep = sleepers(&watched.uffd, &target, [0, 1]);
     let tracing = watched.tracing;
     drop(watched.uffd);
-    for sleeper in asleep {
-        assert_eq!(sleeper.join(), 0);
-    }
+    all_read(asleep, 0);
     let lines = tracing.lines();
     let all = "start=0x0 len=0xffffffffffffffff woken=2";
     assert_eq!(
@@ -441,35 +434,4 @@ fn copies_without_the_lock_are_shown() {
         dropped[0].field("address"),
         format!("{:#x}", target.start())
     );
-}
-
-/// A counter of perf's for a tracepoint, in this thread.
-#[track_caller]
-fn counter(name: &str) -> OwnedFd {
-    const TRACEPOINT: u64 = 2;
-    const SIZE: u64 = 64;
-    let id = fs::read_to_string(format!("{EVENTS}/{name}/id")).expect("id");
-    let mut attributes = [0_u64; SIZE as usize / 8];
-    attributes[0] = TRACEPOINT | SIZE << 32;
-    attributes[1] = id.trim().parse().expect("number");
-    let (this_thread, all, none) = (0, u64::MAX, u64::MAX);
-    let arguments = [attributes.as_ptr() as u64, this_thread, all, none, 0, 0];
-    // SAFETY: the attributes are as long as they say, and live during the call.
-    let fd = unsafe { user::syscall(libc::SYS_perf_event_open, arguments) };
-    // SAFETY: the call has just opened it.
-    unsafe { OwnedFd::from_raw_fd(fd.expect("perf_event_open") as i32) }
-}
-
-fn count(counter: &OwnedFd) -> u64 {
-    let mut bytes = [0; 8];
-    assert_eq!(nix::unistd::read(counter, &mut bytes), Ok(8));
-    u64::from_ne_bytes(bytes)
-}
-
-fn perf_counts_them() {
-    let (made, freed) = (counter("uffd_ctx_create"), counter("uffd_ctx_free"));
-    let some: Vec<_> = (0..5).map(|_| uffd_with(0)).collect();
-    assert_eq!((count(&made), count(&freed)), (5, 0));
-    drop(some);
-    assert_eq!((count(&made), count(&freed)), (5, 5));
 }

@@ -45,7 +45,7 @@ tests! {
 }
 
 const SHMEM: u64 = UFFD_FEATURE_MISSING_SHMEM;
-const MISSING: u64 = UFFDIO_REGISTER_MODE_MISSING;
+pub(super) const MISSING: u64 = UFFDIO_REGISTER_MODE_MISSING;
 
 /// Pages that a file has.
 pub(super) fn blocks(file: &OwnedFd) -> u64 {
@@ -342,7 +342,7 @@ fn cve_2018_18397_read_only_file() {
 
 /// Fills a page of shared memory from a source that is missing itself. While the call waits for
 /// the source, the function is run; it may change what the call is about.
-fn awaiting(
+pub(super) fn awaiting(
     memory: &Memory,
     uffd: &Uffd,
     page: u64,

@@ -2,6 +2,8 @@
 
 //! What debugfs counts of contexts. Only the Rust implementation has it.
 
+use super::fill::failed;
+use super::shmem::{awaiting, MISSING};
 use crate::harness::env::wait_queued;
 use crate::harness::kind::Kind;
 use crate::harness::managed::{next_fault, next_fork, Managed};
@@ -28,6 +30,7 @@ tests! {
     protected_accesses_are_counted [FILES, Need::Feature(UFFD_FEATURE_RWP)];
     fills_are_counted_by_kind [FILES, Need::Feature(UFFD_FEATURE_POISON | UFFD_FEATURE_MOVE)];
     refusals_to_change_mappings_are_counted [FILES, Need::Feature(UFFD_FEATURE_EVENT_REMOVE)];
+    a_target_that_changes_meanwhile_is_counted [FILES, Need::Feature(UFFD_FEATURE_MISSING_SHMEM)];
     refused_faults_are_counted [FILES];
     killed_sleepers_are_counted [FILES];
     times_are_complete [FILES];
@@ -39,6 +42,7 @@ tests! {
     a_fork_is_counted_apart [FILES, Need::Feature(UFFD_FEATURE_EVENT_FORK)];
     the_switch_takes_0_and_1 [FILES];
     reading_against_opening_and_closing [FILES];
+    the_switch_moves_against_faults [FILES];
 }
 
 const FOLDER: &str = "/sys/kernel/debug/userfaultfd";
@@ -74,8 +78,7 @@ fn lines(file: &str) -> Vec<Vec<(String, String)>> {
         let (key, value) = text.split_once('=').expect("a pair");
         (key.to_owned(), value.to_owned())
     };
-    let text = read(file);
-    let lines: Vec<Vec<_>> = text
+    let lines: Vec<Vec<_>> = read(file)
         .lines()
         .map(|line| line.split(' ').map(pair).collect())
         .collect();
@@ -103,9 +106,8 @@ impl Counted {
 
     /// The lines of a file that are about it.
     fn lines(&self, file: &str) -> Vec<Vec<(String, String)>> {
-        let mut lines = lines(file);
-        lines.retain(|line| line[0].1 == self.ctx);
-        lines
+        let lines = lines(file).into_iter();
+        lines.filter(|line| line[0].1 == self.ctx).collect()
     }
 
     /// Fails unless these are the counts that are not zero.
@@ -269,6 +271,20 @@ fn refusals_to_change_mappings_are_counted() {
     changer.join();
     assert_eq!(uffd.zeropage(target.start(), PAGE, 0), Ok(PAGE));
     counted.expect(&[("changing", 2), ("zeropage", 1), ("wakes", 1)]);
+}
+
+fn a_target_that_changes_meanwhile_is_counted() {
+    let _on = Switched::on();
+    let counted = Counted::with(0);
+    let memory = Kind::Memfd.map(2);
+    memory.register(&counted.uffd, MISSING);
+    let (target, other) = (Arc::clone(&memory.target), uffd_with(0));
+    let result = awaiting(&memory, &counted.uffd, 1, move || {
+        target.map_over(1);
+        other.register(target.page(1), PAGE, MISSING).unwrap();
+    });
+    assert_eq!(result, Err(failed(Errno::EAGAIN)));
+    counted.expect(&[("retry", 1)]);
 }
 
 fn refused_faults_are_counted() {
@@ -435,24 +451,25 @@ fn the_switch_takes_0_and_1() {
     }
 }
 
-/// Threads that do the same so many times, from the same moment on.
-fn threads(count: usize, body: impl Fn(usize) + Send + Sync + 'static) -> Vec<Faulter<()>> {
+/// Has so many threads do it, each with its number, from the same moment on.
+fn together(count: usize, body: impl Fn(usize) + Send + Sync + 'static) {
     let (body, start) = (Arc::new(body), Arc::new(Barrier::new(count)));
-    let spawn = |number| {
+    let spawned = (0..count).map(|number| {
         let (body, start) = (Arc::clone(&body), Arc::clone(&start));
         Faulter::spawn(move || {
             start.wait();
             body(number);
         })
-    };
-    (0..count).map(spawn).collect()
+    });
+    let threads: Vec<_> = spawned.collect();
+    threads.into_iter().for_each(Faulter::join);
 }
 
 fn reading_against_opening_and_closing() {
     let _on = Switched::on();
     let before = lines("contexts").len();
     // All of them do a certain number of rounds: nobody waits for anybody to have had enough.
-    let all = threads(4, |number| match number {
+    together(4, |number| match number {
         0 => (0..100).for_each(|_| drop(lines("contexts"))),
         1 => (0..100).for_each(|_| drop(lines("latency"))),
         _ => (0..40).for_each(|_| {
@@ -466,6 +483,18 @@ fn reading_against_opening_and_closing() {
             assert_eq!(sleeper.join(), 0);
         }),
     });
-    all.into_iter().for_each(Faulter::join);
     assert_eq!(lines("contexts").len(), before);
+}
+
+fn the_switch_moves_against_faults() {
+    let _on = Switched::on();
+    let counted = Counted::with(0);
+    together(2, move |number| match number {
+        0 => (0..60).for_each(|round| switch(round % 2 == 1)),
+        _ => {
+            let target = registered(Mapping::anon(60), &counted.uffd);
+            (0..60).for_each(|page| counted.serve(&target, page));
+            assert!(counted.times().into_iter().all(|times| times <= 60));
+        }
+    });
 }
