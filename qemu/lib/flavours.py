@@ -99,13 +99,16 @@ VARIANTS = {
 }
 
 
+# Those of the variants, too.
+EVERY_FLAVOUR = FLAVOURS | {f.name: f for v in VARIANTS.values() for f in v.flavours}
+
+
 def flavour(name):
     """Look a flavour up; an unknown name lists the known ones."""
-    known = FLAVOURS | {f.name: f for v in VARIANTS.values() for f in v.flavours}
-    if name not in known:
+    if name not in EVERY_FLAVOUR:
         die(f"unknown FLAVOUR '{name}', one of: {' '.join(FLAVOURS)}; "
             f"or c-VARIANT, rust-VARIANT of: {' '.join(VARIANTS)}")
-    return known[name]
+    return EVERY_FLAVOUR[name]
 
 
 _SET = re.compile(r"^(CONFIG_\w+)=(.*)$")

@@ -87,9 +87,8 @@ class Machine:
         else:
             # Five-level page tables, which "max" would have, are slower to emulate and rare outside.
             accel, cpu = "tcg", "max,la57=off"
-            if self.in_turn and not self.icount:
-                accel += ",thread=single"
             if not self.icount:
+                accel += ",thread=single" if self.in_turn else ""
                 cpu += SLOW_STRINGS
         args += ["-accel", accel, "-cpu", cpu + (",hypervisor=off" if self.disguised else "")]
         if self.icount:

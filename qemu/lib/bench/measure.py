@@ -178,6 +178,11 @@ def _count(run, flavour, repeats):
          [samples.Row(CLOCK, "", ""), *rows], repeats, ["--icount", "--append", QUIET], finished)
 
 
+def _at_once(cpus):
+    """Options of a guest whose CPUs compete."""
+    return ["--kvm", "off", "--smp", str(cpus), "--parallel", "on"]
+
+
 def _compete(run, cpus, flavour, turn, repeats):
     """One more sample of throughput for the rows that lack it."""
     rows = run.lacking(flavour, cpus, lambda taken: len(taken) <= turn)
@@ -190,8 +195,8 @@ def _compete(run, cpus, flavour, turn, repeats):
         if found:
             run.finished(kernel)
 
-    boot(f"{flavour}: throughput on {cpus} CPUs, {turn + 1} of {repeats}", flavour, rows, 1,
-         ["--kvm", "off", "--smp", str(cpus), "--parallel", "on"], finished)
+    boot(f"{flavour}: throughput on {cpus} CPUs, {turn + 1} of {repeats}", flavour, rows, 1, _at_once(cpus),
+         finished)
 
 
 def _watch(run, cpus, flavour, repeats):
@@ -213,7 +218,7 @@ def _watch(run, cpus, flavour, repeats):
             run.finished(kernel)
 
     boot(f"{flavour}: waits for locks on {cpus} CPUs", flavour, rows, repeats,
-         ["--kvm", "off", "--smp", str(cpus), "--parallel", "on", "--disguise"], finished)
+         [*_at_once(cpus), "--disguise"], finished)
 
 
 def measure(chosen, repeats, complete, keep=lambda found: None, known=None):
